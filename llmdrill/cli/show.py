@@ -1,0 +1,116 @@
+"""What thin commands share: JSON on stdout, a formula with its numbers, and `--assert`."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from llmdrill.errors import EXIT_NO, UsageError, did_you_mean, nearest_names
+from llmdrill.units import format_quantity, parse_quantity, six_digits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from llmdrill.estimate.explain import Explained
+    from llmdrill.units import Dimension
+
+_COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+MOST: Final = 1e15  # above every count that a person means; products of a few stay finite
+_ASSERTION: Final = re.compile(r"\s*(?P<name>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<limit>\S.*?)\s*")
+
+
+def emit_json(result: Mapping[str, Any]) -> None:
+    """Write one JSON object to stdout: keys in their order, whole numbers exact, others to six significant digits."""
+    sys.stdout.write(json.dumps(_rounded(result), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else six_digits(value)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def emit_text(lines: Iterable[str]) -> None:
+    """Write lines to stdout."""
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def show_result(result: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, explained: Explained | None) -> None:
+    """Write a result as one JSON object or as lines, with its derivation if it is asked for."""
+    if as_json:
+        derivation = {"explained": explained_json(explained)} if explained else {}
+        emit_json({**result, **derivation})
+    else:
+        emit_text((*lines, *(explained_lines(explained) if explained else ())))
+
+
+def explained_lines(explained: Explained) -> tuple[str, ...]:
+    """Return the figure's formula, the formula with numbers put in, and its source."""
+    return (
+        f"{explained.name} = {explained.formula}",
+        f"{' ' * len(explained.name)} = {explained.filled}",
+        f"source: {explained.source}",
+    )
+
+
+def explained_json(explained: Explained) -> dict[str, str]:
+    """Return the same as an object."""
+    return {"formula": explained.formula, "filled": explained.filled, "source": explained.source}
+
+
+def count_option(name: str, text: str, *, whole: bool = False, zero: bool = False) -> float:
+    """Return the count that an option holds (``128k``, ``1M``).
+
+    Raises:
+        UsageError: If it is no count, negative, or zero where zero means nothing.
+    """
+    value = parse_quantity(text, "count")
+    if value < 0 or (value == 0 and not zero):
+        raise UsageError(f"--{name} must be {'zero or more' if zero else 'above zero'}, got {text}")
+    if value > MOST:
+        raise UsageError(f"--{name} {text} is too large to be meant")
+    if whole and not value.is_integer():
+        raise UsageError(f"--{name} must be a whole number, got {text}")
+    return value
+
+
+def check_assertions(assertions: Iterable[str], figures: Mapping[str, tuple[float, Dimension]]) -> None:
+    """Compare figures with ``--assert "name <= limit"``; the failing lines go to stderr.
+
+    Raises:
+        UsageError: If an assertion cannot be read or names no figure of this command.
+        typer.Exit: With status 1 if one does not hold.
+    """
+    failing = [line for assertion in assertions if (line := _failing_line(assertion, figures))]
+    if failing:
+        typer.echo("\n".join(failing), err=True)
+        raise typer.Exit(EXIT_NO)
+
+
+def _failing_line(assertion: str, figures: Mapping[str, tuple[float, Dimension]]) -> str | None:
+    match = _ASSERTION.fullmatch(assertion)
+    if not match:
+        example = f"{next(iter(figures))} <= 40"
+        raise UsageError(f"cannot read --assert '{assertion}'; write it like '{example}' (<=, <, >=, >, ==, !=)")
+    name = match["name"]
+    if name not in figures:
+        hint = did_you_mean(nearest_names(name, figures)) or f"; one of {', '.join(figures)}"
+        raise UsageError(f"--assert: this command gives no '{name}'{hint}")
+    value, dimension = figures[name]
+    if _COMPARE[match["sign"]](value, parse_quantity(match["limit"], dimension)):
+        return None
+    return f"assertion failed: {assertion.strip()} (it is {format_quantity(value, dimension)})"
