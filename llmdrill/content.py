@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import yaml
 
-from llmdrill.errors import ContentError, Mistake, UnknownNameError, did_you_mean, nearest_names
+from llmdrill.errors import ContentError, Mistake, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from pydantic import BaseModel, ValidationError
+    from pydantic import BaseModel
 
 MAX_BYTES: Final = 4_000_000
 MAX_NODES: Final = 200_000
 MAX_DEPTH: Final = 50
 
 Path_ = tuple[str | int, ...]
-_Base: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _M = TypeVar("_M", bound="BaseModel")
 
 # YAML 1.2 core schema: `no` is a string, `1e3` is a number, `012` is twelve. (PyYAML speaks 1.1 by default.)
@@ -43,7 +43,7 @@ class Located:
         file: The name to show in messages.
         data: dicts, tuples, str, int, float, bool, None.
         places: Path of keys and indexes to (line, column), both from 1. The place of a value; of a key under ``KEY``.
-        sha256: Of the bytes of the file.
+        sha256: Of the text as UTF-8, without a byte-order mark.
     """
 
     file: str
@@ -80,13 +80,15 @@ def load_yaml(path: Path) -> Located:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.is_dir():
-            raise ContentError([Mistake(str(path), 1, 1, "", "is a folder, not a file")])
-        if path.stat().st_size > MAX_BYTES:
-            raise ContentError([Mistake(str(path), 1, 1, "", f"is larger than {MAX_BYTES // 1_000_000} MB")])
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ContentError([Mistake(str(path), 1, 1, "", f"cannot be read: {error.strerror}")]) from error
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # bounded, because a device or a pipe has no size to ask for
+    except IsADirectoryError as error:
+        raise ContentError([Mistake(str(path), 1, 1, "", "is a folder, not a file")]) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ContentError([Mistake(str(path), 1, 1, "", f"cannot be read: {why}")]) from error
+    if len(raw) > MAX_BYTES:
+        raise ContentError([_too_large(str(path))])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -94,30 +96,74 @@ def _read_text(path: Path) -> str:
         raise ContentError([Mistake(str(path), line, 1, "", "is not UTF-8; save it as UTF-8")]) from error
 
 
+def _too_large(file: str) -> Mistake:
+    return Mistake(file, 1, 1, "", f"is larger than {MAX_BYTES // 1_000_000} MB")
+
+
 def parse_yaml(text: str, *, file: str) -> Located:
-    """Read YAML text; ``file`` is the name that messages show."""
+    """Read YAML text; ``file`` is the name that messages show.
+
+    Raises:
+        ContentError: If it is too large, malformed, or repeats a key.
+    """
     if len(text) > MAX_BYTES:
-        raise ContentError([Mistake(file, 1, 1, "", f"is larger than {MAX_BYTES // 1_000_000} MB")])
-    loader = _Base(text)
+        raise ContentError([_too_large(file)])
     try:
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise ContentError(
-            [Mistake(file, line, column, "", f"is not YAML: {error.problem or error.context}")]
-        ) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ContentError([Mistake(file, 1, 1, "", f"is not YAML: {str(error).splitlines()[0]}")]) from error
-    finally:
-        loader.dispose()
+        raw = text.encode()
+        node = _compose(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ContentError([_not_yaml(error, text, file)]) from error
     if node is None:
         raise ContentError([Mistake(file, 1, 1, "", "is empty")])
     builder = _Builder(file)
     data = builder.build(node, (), 0)
     if builder.mistakes:
         raise ContentError(builder.mistakes)
-    return Located(file, data, builder.places, hashlib.sha256(text.encode()).hexdigest())
+    return Located(file, data, builder.places, hashlib.sha256(raw).hexdigest())
+
+
+class _Loader(_Base):  # type: ignore[misc] # the C loader, or the Python one where PyYAML was built without it
+    """Compose nodes: bounded in depth, since the C loader recurses into a crash; untagged nodes keep no tag."""
+
+    depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:
+        del index
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            mark = parent.start_mark if parent else None
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels deep", problem_mark=mark)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+    def resolve(self, *_: object) -> str:
+        return ""
+
+
+def _compose(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return cast("yaml.Node | None", loader.get_single_node())
+    finally:
+        loader.dispose()
+
+
+def _not_yaml(error: Exception, text: str, file: str) -> Mistake:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces, not with a tab" if _at(text, line, column) == "\t" else ""
+        return Mistake(file, line, column, "", f"is not YAML: {what}{hint}")
+    position = getattr(error, "position", 0)  # of a character that YAML does not allow
+    line = text.encode(errors="replace")[:position].count(b"\n") + 1
+    return Mistake(file, line, 1, "", f"is not YAML: {str(error).splitlines()[0]}")
+
+
+def _at(text: str, line: int, column: int) -> str:
+    """Return the character at a place, or nothing past the end."""
+    return "".join(text.split("\n")[line - 1 : line])[column - 1 : column]
 
 
 class _Builder:
@@ -135,7 +181,10 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES or depth > MAX_DEPTH:
             bound = f"{MAX_NODES:,} values" if self.nodes > MAX_NODES else f"{MAX_DEPTH} levels"
-            raise ContentError([self._mistake(node, path, f"holds more than {bound} (aliases counted as written out)")])
+            raise ContentError([self._mistake(node, (), f"holds more than {bound} (aliases counted as written out)")])
+        if node.tag:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self.mistakes.append(self._mistake(node, path, f"the tag {tag} is not allowed; write it without"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -151,7 +200,9 @@ class _Builder:
                 continue
             key = str(key_node.value)
             if key in result:
-                self.mistakes.append(self._mistake(key_node, (*path, key), "this key stands twice; keep one"))
+                first = self.places[(*path, key)][0]
+                what = f"this key stands twice (first on line {first}); keep one"
+                self.mistakes.append(self._mistake(key_node, (*path, key), what))
                 continue
             result[key] = self.build(value_node, (*path, key), depth + 1)
             mark = key_node.start_mark
@@ -159,9 +210,7 @@ class _Builder:
         return result
 
     def _scalar(self, node: yaml.ScalarNode, path: Path_) -> str | int | float | bool | None:
-        if node.style is not None or (node.tag and not node.tag.startswith("tag:yaml.org,2002:")):
-            if not node.tag.startswith("tag:yaml.org,2002:"):
-                self.mistakes.append(self._mistake(node, path, f"the tag {node.tag} is not allowed"))
+        if node.style:  # quoted, literal or folded: text; a plain scalar has none (None, or '' from libyaml)
             return str(node.value)
         try:
             value = plain_scalar(node.value)
@@ -205,64 +254,12 @@ def validate(located: Located, model: type[_M]) -> _M:
     """
     from pydantic import ValidationError
 
+    from llmdrill.complaints import complaints
+
     try:
         return model.model_validate(located.data)
     except ValidationError as error:
-        raise ContentError(_mistakes(located, model, error)) from error
-
-
-def _mistakes(located: Located, model: type[BaseModel], error: ValidationError) -> list[Mistake]:
-    found = [_one(located, model, cast("dict[str, Any]", detail)) for detail in error.errors(include_url=False)]
-    return sorted(set(found), key=lambda mistake: (mistake.line, mistake.column, mistake.what))
-
-
-def _one(located: Located, model: type[BaseModel], detail: dict[str, Any]) -> Mistake:
-    path = tuple(part for part in detail["loc"] if _in_data(located, part))
-    if detail["type"] == "missing":
-        return located.mistake(path[:-1], f"the key '{detail['loc'][-1]}' is missing")
-    if detail["type"] == "extra_forbidden":
-        known = _fields_at(model, detail["loc"][:-1])
-        hint = did_you_mean(nearest_names(str(path[-1]), known)) or (f" (known: {', '.join(known)})" if known else "")
-        return located.mistake(path, f"unknown key '{path[-1]}'{hint}")
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    shown = detail.get("input")
-    told = f", got {shown!r}" if isinstance(shown, str | int | float | bool) and repr(shown) not in message else ""
-    return located.mistake(path, message[0].lower() + message[1:] + told)
-
-
-def _in_data(located: Located, part: str | int) -> bool:
-    """Tell whether a part of pydantic's path is a key of the file (union tags and validators' names are not)."""
-    return isinstance(part, int) or not any(mark in part for mark in "[(") or (part,) in located.places
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Return the field names of the model that stands at ``path``, as far as annotations tell."""
-    from pydantic import BaseModel as Base
-
-    current: Any = model
-    for part in path:
-        candidates = [inner for inner in _models_in(current) if issubclass(inner, Base)]
-        if isinstance(part, int) or not candidates:
-            continue
-        fields = [inner.model_fields[part].annotation for inner in candidates if part in inner.model_fields]
-        if fields:
-            current = fields[0]
-    names: dict[str, None] = {}
-    for inner in _models_in(current):
-        names.update(dict.fromkeys(field.alias or name for name, field in inner.model_fields.items()))
-    return list(names)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
-    from typing import get_args
-
-    from pydantic import BaseModel as Base
-
-    if isinstance(annotation, type) and issubclass(annotation, Base):
-        yield annotation
-        return
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
+        raise ContentError(complaints(located, model, error)) from error
 
 
 # --- where content lies -------------------------------------------------------------------------------------------
@@ -272,7 +269,7 @@ def home_folder() -> Path:
     """Return the folder of the store and of the user's own content: ``LLMDRILL_HOME`` or the platform's."""
     override = os.environ.get("LLMDRILL_HOME")
     if override:
-        return Path(override).expanduser()
+        return Path(os.path.expanduser(override))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
     import platformdirs
 
     return Path(platformdirs.user_state_dir("llmdrill", appauthor=False))
@@ -280,9 +277,8 @@ def home_folder() -> Path:
 
 def cache_folder() -> Path:
     """Return the folder of what can be computed again: embeddings, hashes, compiled code."""
-    override = os.environ.get("LLMDRILL_HOME")
-    if override:
-        return Path(override).expanduser() / "cache"
+    if os.environ.get("LLMDRILL_HOME"):
+        return home_folder() / "cache"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("llmdrill", appauthor=False))
@@ -314,8 +310,8 @@ def find_content(kind: str, name: str) -> Path:
         ContentError: If a path was meant and there is no such file.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name or os.sep in name:
-        path = Path(name).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 - as above
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name too long or a folder closed to us
             raise ContentError([Mistake(name, 1, 1, "", "there is no such file")])
         return path
     files = content_files(kind)

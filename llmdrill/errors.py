@@ -6,7 +6,8 @@ LlmdrillError                 exit 2: it could not run
 ├── UnknownNameError          no such scenario, model, price, stage kind … (carries the nearest names)
 ├── MissingExtraError         an optional package is not installed (carries the command that installs it)
 ├── ModelFileError            a model file is absent, truncated, of another hash or of an unsupported kind
-└── StoreError                the store cannot be opened or written
+├── StoreError                the store cannot be opened or written
+└── InterruptedByPersonError  exit 130: Ctrl-C; everything typed so far is saved
 """
 
 from __future__ import annotations
@@ -99,3 +100,9 @@ def did_you_mean(names: Sequence[str]) -> str:
     ' (did you mean rag?)'
     """
     return f" (did you mean {', '.join(names)}?)" if names else ""
+
+
+class InterruptedByPersonError(LlmdrillError):
+    """Ctrl-C: everything typed so far is saved."""
+
+    exit_status = EXIT_INTERRUPTED

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from llmdrill.errors import ContentError, Mistake
+from llmdrill.units import six_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pydantic import TypeAdapter
 
 SCHEMA: Final = "llmdrill/measurement@1"
 
@@ -82,6 +89,8 @@ class Measurement:
     seconds: float
     notes: tuple[str, ...] = ()
 
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False, "strict": True}  # of files read back
+
     def figure(self, name: str) -> Figure | None:
         """Return the figure of that name, or None if this run did not measure it."""
         return next((figure for figure in self.figures if figure.name == name), None)
@@ -97,3 +106,73 @@ def measurement_key(parts: Mapping[str, object]) -> str:
     """
     canonical = json.dumps(dict(parts), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+MAX_FILE_BYTES: Final = 20_000_000
+
+
+def measurements_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the measurement file's object; figures to six significant digits."""
+    return {"schema": SCHEMA, "measurements": [_rounded(asdict(measurement)) for measurement in measurements]}
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - plain JSON data
+    if isinstance(value, float):
+        return six_digits(value)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def read_measurements(path: Path) -> tuple[Measurement, ...]:
+    """Return the measurements of a file written by the walk or by ``llmdrill measure``.
+
+    Raises:
+        ContentError: If it is unreadable or no measurement file.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)  # bounded, because a device or a pipe has no size to ask for
+        if len(raw) > MAX_FILE_BYTES:
+            raise _not_measured(path, f"is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+        data = json.loads(raw)
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise _not_measured(path, f"is no measurement file (its schema is not {SCHEMA})")
+        return tuple(measurement_from_json(item) for item in data["measurements"])
+    except OSError as error:
+        raise _not_measured(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _not_measured(path, f"is no measurement file ({_why(error)})") from error
+
+
+def _why(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+    return f"{type(error).__name__}: {str(error)[:80]}"
+
+
+def _not_measured(path: Path, what: str) -> ContentError:
+    return ContentError([Mistake(str(path), 1, 1, "", f"{what}; make one with `llmdrill measure DESIGN`")])
+
+
+def measurement_from_json(item: Mapping[str, Any]) -> Measurement:
+    """Return a measurement from its JSON object.
+
+    Raises:
+        ValueError: If a field is missing, unknown or of another type, a number is not finite, or a name comes twice.
+    """
+    measurement = _reader().validate_json(json.dumps(item))  # as JSON: a list is then the tuple we keep
+    names = [figure.name for figure in measurement.figures]
+    if len(set(names)) < len(names):
+        raise ValueError("a figure's name comes twice")
+    return measurement
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Measurement]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Measurement)

@@ -1,0 +1,45 @@
+"""The command line. Modules here import only typer at the top; `main` is the error boundary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from llmdrill.errors import ContentError, InterruptedByPersonError, LlmdrillError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+MOST_MISTAKES: Final = 25
+
+
+def main() -> None:
+    """Run the command line: every error a user can cause ends here as text and an exit status."""
+    signal.signal(signal.SIGINT, _interrupted)
+    from llmdrill.cli.app import app
+
+    try:
+        app()
+    except LlmdrillError as error:
+        _tell(error)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        # The reader went away (`llmdrill … | head`): say nothing, and keep the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise InterruptedByPersonError("interrupted")
+
+
+def _tell(error: LlmdrillError) -> None:
+    lines = str(error).splitlines() or [type(error).__name__]
+    if not isinstance(error, ContentError):
+        lines[0] = f"llmdrill: {lines[0]}"
+    elif len(lines) > MOST_MISTAKES:
+        lines = [*lines[:MOST_MISTAKES], f"… and {len(lines) - MOST_MISTAKES} more mistakes"]
+    print(*lines, sep="\n", file=sys.stderr)  # noqa: T201 - the one place errors become text

@@ -75,7 +75,7 @@ def read_settings(option: Option, text: str) -> str:
     Raises:
         UsageError: If a name is unknown, a pair is malformed, or the kind refuses a value.
     """
-    from llmdrill.system.design import check_settings
+    from llmdrill.system.settings import check_settings
 
     typed = parse_settings(option, text)
     check_settings(option.kind, {**option.settings, **typed})

@@ -24,7 +24,7 @@ PLAN_PROMPTS: Final = {
     "gate": "Which regression gate stops a release?",
     "on_failure": "What happens when the gate fails, or quality drops in production?",
 }
-_METRIC = re.compile(r"^(?P<name>[a-zA-Z_@0-9]+?)\s*(?P<sign><=|>=|<|>|=|≥|≤)?\s*(?P<limit>[\d.$].*)?$")
+_METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)\s*(?P<sign><=|>=|<|>|=|≥|≤)?\s*(?P<limit>[\d.$].*)?$")
 
 
 @dataclass(frozen=True, slots=True)

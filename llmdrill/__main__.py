@@ -1,0 +1,5 @@
+"""``python -m llmdrill``."""
+
+from llmdrill.cli import main
+
+main()

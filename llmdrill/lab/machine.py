@@ -1,0 +1,67 @@
+"""The machine a measurement is taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from llmdrill.measurement import Machine
+
+_PACKAGES: Final = ("torch", "numpy", "tokenizers")
+_CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+def this_machine() -> Machine:
+    """Describe this machine: CPU, cores, torch's threads, memory, platform and the versions that matter."""
+    return Machine(
+        cpu=cpu_name(_CPUINFO),
+        cores=_cores(),
+        threads=_torch_threads(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        versions=(("python", platform.python_version()), *_versions()),
+    )
+
+
+def cpu_name(cpuinfo: Path) -> str:
+    """Return the CPU's own name from ``cpuinfo``, on macOS from sysctl, else its architecture."""
+    if cpuinfo.exists():
+        fields = (line.partition(":") for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines())
+        names = [value.strip() for key, _, value in fields if key.strip() == "model name"]
+        return names[0] if names else platform.machine()
+    try:
+        asked = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return platform.processor() or platform.machine()
+
+
+def resident_bytes() -> int | None:
+    """Return the memory this process holds right now, read from the kernel; None where it cannot be read."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cores() -> int:
+    """Count the cores this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _torch_threads() -> int:
+    try:
+        import torch
+    except ImportError:
+        return _cores()
+    return torch.get_num_threads()
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
+    return tuple((name, metadata.version(name)) for name in _PACKAGES if name in installed)

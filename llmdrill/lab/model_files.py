@@ -1,0 +1,81 @@
+"""Model folders on disk: where they are found, and how their files are read or refused. Nothing heavy on import."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmdrill.errors import MissingExtraError, ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def hub_snapshots(repo: str, *, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Return the folders of ``repo`` ("owner/name") in the Hugging Face hub cache, newest first."""
+    environ = os.environ if environ is None else environ
+    home = environ.get("HF_HOME") or f"{environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    hub = Path(environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    snapshots = hub.joinpath(f"models--{repo.replace('/', '--')}", "snapshots")
+    found = [folder for folder in snapshots.glob("*") if folder.is_dir()]
+    return tuple(sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True))
+
+
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Read a JSON object of a model folder, or refuse it in one line."""
+    path = folder / name
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}): give a model folder with {name}") from error
+    except ValueError as error:
+        raise ModelFileError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise ModelFileError(f"{path}: expected a JSON object")
+    return config
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the safetensors files of a folder, following the index of a sharded one; pickles are refused."""
+    if (folder / "model.safetensors").exists():
+        return (folder / "model.safetensors",)
+    if (folder / "model.safetensors.index.json").exists():
+        index = read_config(folder, "model.safetensors.index.json").get("weight_map")
+        if not isinstance(index, dict) or not all(Path(str(name)).name == name for name in index.values()):
+            raise ModelFileError(f"{folder}/model.safetensors.index.json: weight_map must name files of its own folder")
+        return tuple(folder / name for name in sorted(set(index.values())))
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in _PICKLES)
+    if pickles:
+        raise ModelFileError(
+            f"{folder / pickles[0]}: a pickle can run code when it is loaded: convert it to model.safetensors",
+        )
+    raise ModelFileError(f"{folder}: no model.safetensors in this folder")
+
+
+def read_tensors(path: Path, data: bytes | None = None) -> dict[str, Tensor]:
+    """Read one safetensors file, from ``data`` if its bytes are at hand, or refuse it in one line."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load, load_file
+    except ImportError as error:
+        raise MissingExtraError("reading model weights", "lab") from error
+    try:
+        return load_file(path) if data is None else load(data)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a complete safetensors file ({error}): fetch it again") from error
+
+
+def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, folder: Path) -> Tensor:
+    """Return the tensor of that name if it is there and has the shape that config.json implies."""
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise ModelFileError(f"{folder}: the weights lack '{name}'")
+    if tuple(tensor.shape) != shape:
+        raise ModelFileError(f"{folder}: '{name}' is {tuple(tensor.shape)}, but config.json implies {shape}")
+    return tensor

@@ -1,0 +1,199 @@
+"""An estimate, its verdicts and its numbers as blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+from llmdrill.units import format_bytes, format_quantity, format_seconds, format_share, format_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from llmdrill.grading.numbers import NumberGrade
+    from llmdrill.report.blocks import Block, Blocks, Tone
+    from llmdrill.system.check import Verdict
+    from llmdrill.system.estimate import Estimate, StageEstimate
+    from llmdrill.system.path import PathStep
+    from llmdrill.system.scenario import Scenario
+
+UNKNOWN: Final = "unknown"
+TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "unknown": "warn"}
+WATERFALL_WIDTH: Final = 40
+
+
+def estimate_view(estimate: Estimate, *, width: int = 100) -> Blocks:
+    """Show stages, totals, the waterfall of the critical path, the bottleneck and every note."""
+    total = estimate.total
+    blocks: list[Block] = [_stage_grid(estimate), _total_grid(estimate)]
+    if estimate.critical_path:
+        blocks.append(Drawing(waterfall(estimate.critical_path, width=min(WATERFALL_WIDTH, max(10, width - 45)))))
+    if total.over_capacity:
+        blocks.append(Text(f"Over capacity: {total.over_capacity}", "bad"))
+    if estimate.bottleneck:
+        share = f" ({format_share(estimate.bottleneck_share)} of it)" if estimate.bottleneck_share is not None else ""
+        blocks.append(Text(f"Bottleneck: {estimate.bottleneck} takes most of the time of slow requests{share}."))
+    if estimate.notes:
+        blocks.append(Bullets(estimate.notes, "dim"))
+    return tuple(blocks)
+
+
+def _stage_grid(estimate: Estimate) -> Grid:
+    columns = ("stage", "kind", ">p50", ">p95", ">p99", ">$/request", ">memory", ">runs for", "latency is")
+    rows = tuple(_stage_row(stage) for stage in estimate.stages)
+    note = f"{estimate.draws:,} requests drawn, seed {estimate.seed}. Latency over the requests that run a stage."
+    return Grid(columns, rows, "Estimate by stage", note)
+
+
+def _stage_row(stage: StageEstimate) -> tuple[str, ...]:
+    times = (
+        ("offline",) * 3
+        if _offline(stage)
+        else tuple(cell(v, format_seconds) for v in (stage.p50_s, stage.p95_s, stage.p99_s))
+    )
+    memory = _gigabytes(stage.memory_bytes)
+    basis = "" if _offline(stage) else stage.basis
+    return (
+        stage.name,
+        stage.kind,
+        *times,
+        cell(stage.usd_per_request, format_usd),
+        memory,
+        format_share(stage.share_of_requests),
+        basis,
+    )
+
+
+def _offline(stage: StageEstimate) -> bool:
+    return not stage.on_request_path and stage.p50_s is None and stage.over_capacity is None
+
+
+def _gigabytes(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return format_bytes(value).split(" (")[0] if value else ""
+
+
+def cell(value: float | None, shown: Callable[[float], str]) -> str:
+    """Return a figure as a cell; None is unknown."""
+    return UNKNOWN if value is None else shown(value)
+
+
+def _total_grid(estimate: Estimate) -> Grid:
+    total = estimate.total
+    rows = (
+        (
+            "time to first token",
+            cell(total.ttft_p50_s, format_seconds),
+            _with_error(total.ttft_p95_s, total.ttft_p95_error_s),
+            "",
+        ),
+        (
+            "time to the whole answer",
+            _with_error(total.p50_s, total.p50_error_s),
+            _with_error(total.p95_s, total.p95_error_s),
+            _with_error(total.p99_s, total.p99_error_s),
+        ),
+    )
+    money = f"{cell(total.usd_per_request, format_usd)} a request, {cell(total.usd_per_month, format_usd)} a month"
+    shares = f"{format_share(total.success_share)} of requests end with an answer"
+    people = f", {format_share(total.human_share)} reach a person" if total.human_share else ""
+    memory = f"; {format_bytes(total.memory_bytes)} held" if total.memory_bytes else ""
+    return Grid(("total", ">p50", ">p95", ">p99"), rows, "", f"{money}; {shares}{people}{memory}.")
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return format_seconds(value) + (f" ± {format_seconds(error)}" if error else "")
+
+
+def waterfall(path: Sequence[PathStep], *, width: int = WATERFALL_WIDTH) -> str:
+    """Return the critical path as bars on one time axis."""
+    end = max(step.end_s for step in path) or 1.0
+    name_width = max(len(step.name) for step in path)
+    lines = ["critical path of median requests"]
+    for step in path:
+        left = round(step.start_s / end * width)
+        length = max(1, round((step.end_s - step.start_s) / end * width))
+        bar = (" " * min(left, width - 1) + "#" * length)[: width + 1]
+        lines.append(
+            f"{step.name.ljust(name_width)} |{bar.ljust(width + 1)}| {format_seconds(step.end_s - step.start_s)}"
+        )
+    return "\n".join(lines)
+
+
+def formulas_view(estimate: Estimate, stage: str | None = None) -> Blocks:
+    """Show every formula of the estimate, the numbers put in, and the source."""
+    shown = [one for one in estimate.stages if stage in (None, one.name) and one.explained]
+    if not shown:
+        return (
+            Text(f"There is no formula to show for '{stage}'." if stage else "No stage has a formula to show.", "dim"),
+        )
+    blocks: list[Block] = []
+    for one in shown:
+        lines = [f"{e.name} = {e.formula}\n  = {e.filled}\n  source: {e.source}" for e in one.explained]
+        blocks += [Heading(f"{one.name} ({one.kind})", 3), Drawing("\n".join(lines))]
+    return tuple(blocks)
+
+
+def verdict_view(verdicts: Iterable[Verdict], *, title: str = "Requirement by requirement") -> Blocks:
+    """Show one row per requirement: limit, estimated, measured, verdict and why."""
+    rows, tones = [], []
+    for verdict in verdicts:
+        values = (limit_text(verdict), *(_quantity(value, verdict) for value in (verdict.estimated, verdict.measured)))
+        rows.append((verdict.requirement, *values, verdict.result.upper(), verdict.why))
+        tones.append(TONES[verdict.result])
+    return (
+        Grid(
+            ("requirement", ">limit", ">estimated", ">measured", "result", "why"), tuple(rows), title, "", tuple(tones)
+        ),
+    )
+
+
+def limit_text(verdict: Verdict) -> str:
+    """Return a limit with its sign."""
+    sign = "<=" if verdict.better == "lower" else ">="
+    return f"{sign} {format_quantity(verdict.limit, verdict.dimension)}" if verdict.limit is not None else ""
+
+
+def _quantity(value: float | None, verdict: Verdict) -> str:
+    return "" if value is None else format_quantity(value, verdict.dimension)
+
+
+def numbers_view(scenario: Scenario, grades: Sequence[NumberGrade]) -> Blocks:
+    """Show the person's numbers beside the computed ones."""
+    asked = {question.id: question for question in scenario.numbers}
+    rows, tones = [], []
+    for grade in grades:
+        question = asked[grade.id]
+        ratio = "" if grade.ratio is None else f"{grade.ratio:.3g}x"
+        verdict = {True: "within", False: "off", None: "skipped" if grade.stated is None else UNKNOWN}[grade.within]
+        shown = [_number(value, question.dimension) for value in (grade.stated, grade.computed)]
+        rows.append((grade.id, *shown, ratio, f"{grade.tolerance_ratio:g}x", verdict))
+        tones.append({True: "good", False: "bad", None: "dim"}[grade.within])
+    columns = ("number", ">you said", ">computed", ">ratio", ">tolerance", "verdict")
+    return (Grid(columns, tuple(rows), "Your numbers", "", tuple(tones)),)  # type: ignore[arg-type] # tones are literals
+
+
+def _number(value: float | str | None, dimension: str) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else format_quantity(value, dimension)  # type: ignore[arg-type] # of the model
+
+
+def side_by_side_view(mine: Estimate, reference: Estimate) -> Blocks:
+    """Show the totals of two designs beside each other."""
+    a, b = mine.total, reference.total
+    rows = (
+        ("time to first token p95", cell(a.ttft_p95_s, format_seconds), cell(b.ttft_p95_s, format_seconds)),
+        ("whole answer p50", cell(a.p50_s, format_seconds), cell(b.p50_s, format_seconds)),
+        ("whole answer p95", cell(a.p95_s, format_seconds), cell(b.p95_s, format_seconds)),
+        ("cost per request", cell(a.usd_per_request, format_usd), cell(b.usd_per_request, format_usd)),
+        ("cost per month", cell(a.usd_per_month, format_usd), cell(b.usd_per_month, format_usd)),
+        ("memory held", cell(a.memory_bytes, format_bytes), cell(b.memory_bytes, format_bytes)),
+        ("requests answered", format_share(a.success_share), format_share(b.success_share)),
+        ("reach a person", format_share(a.human_share), format_share(b.human_share)),
+        ("bottleneck", mine.bottleneck or UNKNOWN, reference.bottleneck or UNKNOWN),
+    )
+    return (Grid(("what", ">yours", ">reference"), rows, "Your design beside the reference"),)

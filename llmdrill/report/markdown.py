@@ -1,0 +1,58 @@
+"""Blocks as Markdown that GitHub renders."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmdrill.report.blocks import Block
+
+
+def to_markdown(blocks: Iterable[Block]) -> str:
+    """Return a Markdown document."""
+    return "\n\n".join(filter(None, (_block(block) for block in blocks))) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * block.level} {_inline(block.text)}"
+        case Text():
+            return _prose(block.text)
+        case Bullets():
+            return "\n".join("- " + _prose(item).replace("\n", "\n  ") for item in block.items)
+        case Grid():
+            return _grid(block)
+        case Drawing():
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", block.text)), default=0))
+            return f"{fence}{block.language}\n{block.text}\n{fence}"
+
+
+def _grid(grid: Grid) -> str:
+    names = [column.removeprefix(">") for column in grid.columns]
+    rule = ["---:" if column.startswith(">") else "---" for column in grid.columns]
+    lines = [f"**{_inline(grid.title)}**\n"] if grid.title else []
+    lines += [_row(names), _row(rule, escape=False), *(_row(row) for row in grid.rows)]
+    if grid.note:
+        lines.append(f"\n{_prose(grid.note)}")
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str], *, escape: bool = True) -> str:
+    return "| " + " | ".join(_inline(cell) if escape else cell for cell in cells) + " |"
+
+
+def _inline(text: str) -> str:
+    """Return text safe in a heading or a table cell."""
+    return _prose(" ".join(text.split())).replace("|", "\\|")
+
+
+def _prose(text: str) -> str:
+    """Return a person's words so that they cannot become markup of the report."""
+    escaped = re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
+    return re.sub(r"^(\s*)([#+-]|\d+[.)])(?=\s)", r"\1\\\2", escaped, flags=re.MULTILINE)

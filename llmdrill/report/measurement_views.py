@@ -1,0 +1,82 @@
+"""A measurement as blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from llmdrill.report.blocks import Bullets, Grid, Text
+from llmdrill.units import format_bytes, format_count, format_seconds, format_share, format_usd
+
+if TYPE_CHECKING:
+    from llmdrill.measurement import Figure, Machine, Measurement, Table
+    from llmdrill.report.blocks import Block, Blocks
+
+_SUFFIXES: Final = (
+    ("_s", format_seconds),
+    ("_bytes", format_bytes),
+    ("_usd", format_usd),
+    ("_share", format_share),
+    ("_rate", format_share),
+)
+_SHARES: Final = ("recall", "precision", "mrr", "ndcg", "f1", "average_precision")
+
+
+def figure_text(name: str, value: float | None) -> str:
+    """Return a figure as its name says it is to be read: seconds, bytes, dollars, a share or a count.
+
+    >>> figure_text("ttft_p50_s", 0.25), figure_text("recall_at_k", 0.8512), figure_text("chunks", 715.0)
+    ('250 ms', '0.851', '715')
+    """
+    if value is None:
+        return "unknown"
+    for suffix, shown in _SUFFIXES:
+        if name.endswith(suffix) and not name.endswith("per_s"):
+            return shown(value)
+    if "usd" in name:
+        return format_usd(value)
+    return f"{value:.3f}" if any(part in name for part in _SHARES) else format_count(value)
+
+
+def measurement_view(measurement: Measurement) -> Blocks:
+    """Show every figure with its interval, the tables, the notes, and where it was measured."""
+    rows = tuple(_figure_row(figure) for figure in measurement.figures)
+    blocks: list[Block] = [Grid(("figure", ">value", ">low", ">high", ">n", "note"), rows, "Measured on this machine")]
+    blocks += [table_view(table) for table in measurement.tables]
+    blocks.append(
+        Bullets((*measurement.notes, machine_text(measurement.machine, measurement.seed, measurement.repeats)), "dim")
+    )
+    return tuple(blocks)
+
+
+def _figure_row(figure: Figure) -> tuple[str, ...]:
+    low, high = (figure_text(figure.name, end) if end is not None else "" for end in (figure.low, figure.high))
+    return (figure.name, figure_text(figure.name, figure.value), low, high, str(figure.n or ""), figure.note)
+
+
+def table_view(table: Table) -> Grid:
+    """Show one table of a measurement; a column is flush right if all its cells are numbers."""
+    numeric = [
+        all(isinstance(row[index], int | float | None) for row in table.rows) for index in range(len(table.columns))
+    ]
+    columns = tuple(f">{name}" if flush else name for name, flush in zip(table.columns, numeric, strict=True))
+    rows = tuple(tuple(_cell(cell) for cell in row) for row in table.rows)
+    return Grid(columns, rows, table.title, table.note)
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def machine_text(machine: Machine, seed: int, repeats: int) -> str:
+    """Return where and how a measurement was taken, in a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions)
+    memory = format_bytes(machine.memory_bytes)
+    where = f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, {memory}"
+    return f"{where}; {versions}; seed {seed}, {repeats} repeats"
+
+
+def no_measurement_view(reason: str) -> Blocks:
+    """Say that nothing was measured, and what would change that."""
+    return (Text(f"Not measured: {reason}", "warn"),)

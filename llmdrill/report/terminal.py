@@ -1,0 +1,141 @@
+"""Blocks on a terminal: rich where a person looks, plain words where a pipe, a log or a screen reader does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from llmdrill.report.blocks import Block, Tone
+
+STYLES: Final[Mapping[Tone, str]] = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
+NARROWEST: Final = 40
+WIDEST: Final = 110
+
+
+def wants_plain(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Tell whether this stream should get plain words: no terminal, a dumb one, or CI."""
+    return not stream.isatty() or environ.get("TERM", "") in {"dumb", ""} or bool(environ.get("CI"))
+
+
+class Terminal:
+    """Writes blocks to one stream.
+
+    Attributes:
+        plain: No colour, boxes, cursor movement or spinners; words, not glyphs.
+        width: Columns to stay within.
+    """
+
+    def __init__(self, stream: TextIO, *, plain: bool | None = None, width: int | None = None) -> None:
+        self.stream = stream
+        self.plain = wants_plain(stream, os.environ) if plain is None else plain
+        columns = width or shutil.get_terminal_size((100, 24)).columns
+        self.width = max(NARROWEST, min(columns, WIDEST))
+        self._console: Any = None
+
+    def write(self, blocks: Iterable[Block]) -> None:
+        """Write blocks, an empty line after each."""
+        for block in blocks:
+            if self.plain:
+                self.stream.write(_plain_block(block, self.width) + "\n\n")
+            else:
+                self._rich(block)
+        self.stream.flush()
+
+    def line(self, text: str, tone: Tone = "plain") -> None:
+        """Write one line as it is."""
+        if self.plain or not STYLES[tone]:
+            self.stream.write(text + "\n")
+        else:
+            self._get_console().print(text, style=STYLES[tone], markup=False, highlight=False, soft_wrap=True)
+        self.stream.flush()
+
+    def _get_console(self) -> Any:  # noqa: ANN401 - rich is imported late
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self.stream, width=self.width, highlight=False, markup=False, emoji=False)
+        return self._console
+
+    def _rich(self, block: Block) -> None:
+        console = self._get_console()
+        match block:
+            case Heading():
+                console.print(block.text if block.level > 1 else block.text.upper(), style="bold cyan")
+            case Text():
+                for paragraph in block.text.split("\n"):
+                    console.print(paragraph, style=STYLES[block.tone])
+            case Bullets():
+                for item in block.items:
+                    wrapped = textwrap.fill(item, self.width, initial_indent="• ", subsequent_indent="  ")
+                    console.print(wrapped, style=STYLES[block.tone])
+            case Grid():
+                self._rich_grid(block)
+            case Drawing():
+                console.print(block.text, no_wrap=True, overflow="crop", crop=True)
+        console.print()
+
+    def _rich_grid(self, grid: Grid) -> None:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(
+            box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", title_style="bold", pad_edge=False
+        )
+        for column in grid.columns:
+            table.add_column(
+                column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+            )
+        for index, row in enumerate(grid.rows):
+            table.add_row(*row, style=STYLES[grid.tones[index]] if grid.tones else "")
+        console = self._get_console()
+        console.print(table)
+        if grid.note:
+            console.print(grid.note, style="dim")
+
+
+def _plain_block(block: Block, width: int) -> str:
+    match block:
+        case Heading():
+            return f"{'=' if block.level == 1 else '-'}{'=' if block.level == 1 else '-'} {block.text}"
+        case Text():
+            return "\n".join(textwrap.fill(part, width) for part in block.text.split("\n"))
+        case Bullets():
+            return "\n".join(
+                textwrap.fill(item, width, initial_indent="- ", subsequent_indent="  ") for item in block.items
+            )
+        case Grid():
+            return _plain_grid(block, width)
+        case Drawing():
+            return block.text
+
+
+def _plain_grid(grid: Grid, width: int) -> str:
+    names = tuple(column.removeprefix(">") for column in grid.columns)
+    right = [column.startswith(">") for column in grid.columns]
+    widths = [max(len(row[index]) for row in (names, *grid.rows)) for index in range(len(names))]
+    lines = [grid.title] if grid.title else []
+    if sum(widths) + 2 * len(widths) > width:
+        lines += [_record(names, row) for row in grid.rows]
+    else:
+        lines += [_aligned(row, widths, right) for row in (names, *grid.rows)]
+    return "\n".join([*lines, *([textwrap.fill(grid.note, width)] if grid.note else [])])
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    cells = [
+        cell.rjust(size) if flush else cell.ljust(size) for cell, size, flush in zip(row, widths, right, strict=True)
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _record(names: Sequence[str], row: Sequence[str]) -> str:
+    """Return a row that is too wide for the window as one line a cell."""
+    first, *rest = (f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell)
+    return "\n".join([first, *(f"  {line}" for line in rest)])

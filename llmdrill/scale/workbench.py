@@ -1,0 +1,234 @@
+"""What the walk computes between its prompts: design, estimate, numbers, the real run, verdicts, coverage."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from llmdrill.content import parse_yaml, validate
+from llmdrill.errors import ContentError, LlmdrillError
+from llmdrill.experiments.confront import Confrontation, confront
+from llmdrill.experiments.evaluate import evaluation_key, needs_embedder, run_evaluation, why_not_measured
+from llmdrill.grading.coverage import Embed, PointCoverage, cover
+from llmdrill.grading.numbers import NumberGrade, grade_number
+from llmdrill.lab.background import Warmup
+from llmdrill.scale.draft import draft_design
+from llmdrill.system.check import Verdict, check_design
+from llmdrill.system.design import Design, DesignFile, load_design, write_design
+from llmdrill.system.estimate import Estimate, estimate_design
+from llmdrill.system.graph import graph_mistakes
+from llmdrill.system.numbers import compute_number
+from llmdrill.units import parse_quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmdrill.measurement import Measurement
+    from llmdrill.retrieval.embed import Embedder, EmbeddingCache
+    from llmdrill.scale.prompts import Answers
+    from llmdrill.system.scenario import NumberQuestion, ScenarioFile
+
+TIMED_QUESTIONS: Final = 20
+EVALUATION_PROSE: Final = ("metrics", "judge", "sample", "agreement", "gate", "on_failure")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A measurement, or why there is none."""
+
+    measurement: Measurement | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A design with everything that is known about it."""
+
+    file: DesignFile
+    estimate: Estimate
+    run: Run
+    verdicts: tuple[Verdict, ...]
+
+
+class Workbench:
+    """Computes what the walk shows. Nothing here prints or asks; the lab is touched only through ``load_embedder``."""
+
+    def __init__(
+        self,
+        file: ScenarioFile,
+        *,
+        load_embedder: Callable[[], Embedder],
+        cache: EmbeddingCache | None = None,
+        seed: int = 0,
+        title: str = "",
+    ) -> None:
+        self.file = file
+        self.scenario = file.scenario
+        self.seed = seed
+        self.title = title or f"A design for {file.scenario.id}"
+        self._load_embedder = load_embedder
+        self._cache = cache
+        self._estimates: dict[str, Estimate] = {}
+        self._coverage: dict[str, tuple[PointCoverage, ...]] = {}
+        self._runs: dict[str, Warmup[Run]] = {}
+
+    # --- the person's design --------------------------------------------------------------------------------------
+
+    def design_text(self, answers: Answers) -> str:
+        """Return the text of the design file that the answers describe."""
+        return write_design(draft_design(self.scenario, answers, title=self.title))
+
+    def design(self, answers: Answers, *, path: Path | None = None) -> DesignFile:
+        """Return the design that the answers describe.
+
+        Raises:
+            ContentError: If they do not make one: no stage is left, or a stage refuses its settings.
+        """
+        return read_design_text(self.design_text(answers), path or Path(f"{self.scenario.id}.design.yaml"))
+
+    def estimate(self, design: Design) -> Estimate:
+        """Return the estimate of a design under this scenario; computed once."""
+        key = design.model_dump_json()
+        if key not in self._estimates:
+            self._estimates[key] = estimate_design(design, self.scenario, seed=self.seed)
+        return self._estimates[key]
+
+    # --- numbers --------------------------------------------------------------------------------------------------
+
+    def numbers(self, answers: Answers) -> tuple[NumberGrade, ...]:
+        """Return the grade of every number question."""
+        estimate = self.estimate(self.design(answers).design)
+        return tuple(self._number(question, answers, estimate) for question in self.scenario.numbers)
+
+    def _number(self, question: NumberQuestion, answers: Answers, estimate: Estimate) -> NumberGrade:
+        stated = stated_number(question, answers.get(f"number.{question.id}", ""))
+        computed = compute_number(question, self.scenario, estimate)
+        return grade_number(
+            question.id, stated=stated, computed=computed.value, tolerance_ratio=question.tolerance_ratio
+        )
+
+    # --- the real run ---------------------------------------------------------------------------------------------
+
+    def begin_run(self, design: Design) -> Warmup[Run]:
+        """Start measuring a design in the background; once for each thing measured."""
+        key = evaluation_key(self.file, design, seed=self.seed) or ""
+        if key not in self._runs:
+            self._runs[key] = Warmup(lambda: self._measure(design)).start()
+        return self._runs[key]
+
+    def run(self, design: Design) -> Run:
+        """Return the measurement of a design, waiting for it if need be; a second call returns the same."""
+        return self.begin_run(design).result()
+
+    def _measure(self, design: Design) -> Run:
+        try:
+            measured = run_evaluation(
+                self.file, design, load_embedder=self._load_embedder, seed=self.seed, cache=self._cache
+            )
+        except LlmdrillError as error:
+            return Run(None, why_not_measured(error))
+        return Run(measured)
+
+    def judge(self, file: DesignFile) -> Judged:
+        """Return estimate, run and verdicts of a design."""
+        estimate, run = self.estimate(file.design), self.run(file.design)
+        key = evaluation_key(self.file, file.design, seed=self.seed)
+        verdicts = check_design(file, self.scenario, estimate, run.measurement, expected_key=key)
+        return Judged(file, estimate, run, verdicts)
+
+    def begin_reference(self) -> None:
+        """Start measuring the reference design in the background."""
+        with contextlib.suppress(LlmdrillError):  # said where the reference is shown
+            self.begin_run(load_design(self.file.folder / self.scenario.reference.design).design)
+
+    def reference(self) -> Judged:
+        """Return the reference design with its own numbers.
+
+        Raises:
+            ContentError: If the scenario's reference design is malformed or was written for another version of it.
+        """
+        return self.judge(load_design(self.file.folder / self.scenario.reference.design))
+
+    def confrontations(self, file: DesignFile) -> tuple[Confrontation, ...]:
+        """Return the predictions that the run of this design can be held against; none without a run."""
+        run = self.run(file.design)
+        if run.measurement is None:
+            return ()
+        estimate = self.estimate(file.design)
+        return confront(
+            self.scenario, file.design, estimate, run.measurement, embed_query_s=self._embed_query_s(file.design)
+        )
+
+    def _embed_query_s(self, design: Design) -> float | None:
+        """Return the median time to embed one question here; None where no embedder takes part."""
+        if self.scenario.evaluation.kind != "retrieval" or not needs_embedder(self.file, design):
+            return None
+        embedder = self._load_embedder()
+        seconds = []
+        for topic in (*self.scenario.topics, *self.scenario.topics)[:TIMED_QUESTIONS]:
+            began = time.perf_counter()
+            embedder.embed([topic.question])
+            seconds.append(time.perf_counter() - began)
+        return median(seconds[1:]) if len(seconds) > 1 else None
+
+    # --- prose ----------------------------------------------------------------------------------------------------
+
+    def coverage(self, answers: Answers) -> tuple[PointCoverage, ...]:
+        """Return the evidence for every rubric point; all unknown without the embedding model."""
+        words = said(answers)
+        key = repr(words)
+        if key not in self._coverage:
+            self._coverage[key] = cover(self.scenario.rubric, words, self._embed())
+        return self._coverage[key]
+
+    def _embed(self) -> Embed | None:
+        try:
+            return self._load_embedder().embed
+        except LlmdrillError:
+            return None
+
+
+def read_design_text(text: str, path: Path) -> DesignFile:
+    """Return the design of a text that is not in a file yet.
+
+    Raises:
+        ContentError: As ``load_design``.
+    """
+    located = parse_yaml(text, file=str(path))
+    design = validate(located, Design)
+    mistakes = graph_mistakes(design.stages, located)
+    if mistakes:
+        raise ContentError(mistakes)
+    return DesignFile(design, path, located)
+
+
+def stated_number(question: NumberQuestion, typed: str) -> float | str | None:
+    """Return what the person stated, in SI; a stage's name as it is; None if skipped."""
+    if not typed:
+        return None
+    if question.dimension == "stage":
+        return typed
+    return parse_quantity(typed.lstrip("~≈ "), question.dimension, bare_unit=question.bare_unit)
+
+
+def said(answers: Answers) -> dict[str, list[str]]:
+    """Return step → what the person wrote in it: questions asked, reasons, the plan, notes."""
+    words: dict[str, list[str]] = {step: [] for step in ("S", "C", "A", "L", "E")}
+    for name, text in answers.items():
+        if not text:
+            continue
+        if name.startswith("ask.") and not name.endswith(".match"):
+            words["S"].append(text)
+        elif name.startswith("role.") and name.endswith(".why"):
+            words["C"].append(text)
+        elif name == "architecture.why":
+            words["A"].append(text)
+        elif name == "latency.why":
+            words["L"].append(text)
+        elif name in EVALUATION_PROSE:
+            words["E"].append(text)
+    return words
