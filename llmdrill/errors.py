@@ -12,7 +12,6 @@ LlmdrillError                 exit 2: it could not run
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,6 +88,8 @@ def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> tuple[st
     >>> nearest_names("Rga", ["rag", "moderation"])
     ('rag',)
     """
+    import difflib
+
     by_lower = {candidate.lower(): candidate for candidate in known}
     return tuple(by_lower[hit] for hit in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5))
 

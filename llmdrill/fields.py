@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Final
+
+# Looking for pydantic plugins reads the metadata of every installed package at start-up: more than a bare interpreter.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -15,7 +19,7 @@ IDENTIFIER: Final = r"^[a-z][a-z0-9_.-]*$"
 class FileModel(BaseModel):
     """A strict, frozen model of a part of a file: unknown keys are refused, nothing is converted silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def _reader(dimension: Dimension, bare_unit: str | None = None) -> BeforeValidator:

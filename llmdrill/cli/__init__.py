@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,10 +19,13 @@ MOST_MISTAKES: Final = 25
 def main() -> None:
     """Run the command line: every error a user can cause ends here as text and an exit status."""
     signal.signal(signal.SIGINT, _interrupted)
-    from llmdrill.cli.app import app
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where the terminal's encoding lacks a character
+    from llmdrill.cli.app import build_app
 
     try:
-        app()
+        build_app(sys.argv[1:])()
     except LlmdrillError as error:
         _tell(error)
         sys.exit(error.exit_status)
@@ -37,7 +41,10 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 
 
 def _tell(error: LlmdrillError) -> None:
-    lines = str(error).splitlines() or [type(error).__name__]
+    from llmdrill.report.terminal import printable
+
+    # What a file or a terminal holds may stand in a message; its escape codes must not reach the terminal.
+    lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
     if not isinstance(error, ContentError):
         lines[0] = f"llmdrill: {lines[0]}"
     elif len(lines) > MOST_MISTAKES:

@@ -1,23 +1,52 @@
-"""The tree of commands."""
+"""The tree of commands. Only the module of the command that was called is imported; help imports all."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from llmdrill import __version__
-from llmdrill.cli import calc, check, design, doctor, scenario, schema
 
-app = typer.Typer(
-    name="llmdrill",
-    help="LLM system-design drills: every number computed in the open, and confronted with a real run on your machine.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Command → module of llmdrill.cli and the function or group in it, in the order that help shows.
+COMMANDS: Final = {
+    "design": ("design", "design"),
+    "resume": ("design", "resume"),
+    "estimate": ("check", "estimate"),
+    "measure": ("check", "measure"),
+    "check": ("check", "check"),
+    "calc": ("calc", "app"),
+    "scenario": ("scenario", "app"),
+    "schema": ("schema", "schema"),
+    "doctor": ("doctor", "doctor"),
+}
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the app that can run ``arguments``: the command they name, or every command."""
+    app = typer.Typer(
+        name="llmdrill",
+        help="LLM system-design drills: every number computed in the open, confronted with a real run on your machine.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_shared)
+    called = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for name in [called] if called in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name]
+        found = getattr(import_module(f"llmdrill.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -26,21 +55,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def llmdrill(
+def _shared(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Register the options every command shares."""
-
-
-app.command()(design.design)
-app.command()(design.resume)
-app.command()(check.estimate)
-app.command()(check.measure)
-app.command()(check.check)
-app.add_typer(calc.app, name="calc")
-app.add_typer(scenario.app, name="scenario")
-app.command()(schema.schema)
-app.command()(doctor.doctor)
+    """Take the options every command shares."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,24 +76,33 @@ class Person:
     def answer(self, prompt: Prompt, label: str) -> Typed:
         """Read a line, or what a command brings."""
         began = self._now()
-        typed = input(label)
+        typed = _line(label)
         command, _, rest = typed.strip().partition(" ")
-        if not command.startswith(":"):
+        command = command.lower() if command.startswith(":") else ""
+        if not command:
             return Typed(typed, seconds=self._now() - began)
         if command == ":multi":
             return Typed(_several_lines(), seconds=self._now() - began)
         if command == ":edit":
             return Typed(edit_text(prompt.default, about=prompt.text), seconds=self._now() - began)
-        return Typed(rest.strip(), command.removeprefix(":").lower(), self._now() - began)
+        return Typed(rest.strip(), command.removeprefix(":"), self._now() - began)
 
     def wait(self, label: str) -> None:
         """Wait for Enter."""
         input(label)
 
 
+def _line(label: str) -> str:
+    """Read a line; bytes that are no UTF-8 become question marks instead of an end to the walk."""
+    try:
+        return input(label)
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "replace").rstrip("\n")
+
+
 def _several_lines() -> str:
     lines = []
-    while (line := input("  … ")) != ".":
+    while (line := _line("  … ")) != ".":
         lines.append(line)
     return "\n".join(lines)
 
@@ -107,6 +113,10 @@ def edit_text(text: str, *, about: str) -> str:
     Raises:
         UsageError: If there is no editor, or it fails.
     """
+    import shlex
+    import subprocess
+    import tempfile
+
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "answer.md")

@@ -94,7 +94,7 @@ def resume(
 
     with Store(home_folder()) as store:
         found = store.open_sessions("design")
-        if list_ or not found:
+        if list_ or (session is None and not found):
             _print_sessions(found)
             return
         chosen = store.session(session) if session is not None else found[0]
@@ -157,7 +157,7 @@ def _walk_with_person(file: ScenarioFile, name: str, chosen: WalkOptions) -> Wal
 
 def _continue(store: Store, session: Session, *, plain: bool) -> WalkResult:
     from llmdrill.cli.ask import Person
-    from llmdrill.scale.walk import Event, replay
+    from llmdrill.scale.walk import Event, refit
     from llmdrill.system.scenario import load_scenario
 
     file = load_scenario(session.subject)
@@ -169,7 +169,8 @@ def _continue(store: Store, session: Session, *, plain: bool) -> WalkResult:
         Path(kept["out"]), kept.get("json") == "True", plain, int(kept.get("seed", "0")), kept.get("embedder"), minutes
     )
     events = store.events(session.id)
-    walk = replay(Event(one.kind, one.item, one.text, one.seconds) for one in events)  # type: ignore[arg-type] # as saved
+    saved = [Event(one.kind, one.item, one.text, one.seconds) for one in events]  # type: ignore[arg-type] # as saved
+    walk = refit(file.scenario, saved)
     typer.echo(
         f"Going on with walk {session.id} ({session.subject}): {len(walk.entries)} answers and views are kept.",
         err=True,

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from llmdrill.cli.ask import COMMANDS
+from llmdrill.cli.ask import COMMANDS, Typed
 from llmdrill.errors import InterruptedByPersonError, UsageError
 from llmdrill.report import walk_views
 from llmdrill.report.blocks import Bullets, Heading, Text
 from llmdrill.scale.prompts import STEP_NAMES, Prompt, Show
-from llmdrill.scale.walk import Event, Walk, answer, apply, next_item, seen
+from llmdrill.scale.walk import Event, Walk, answer, apply, next_item, note, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmdrill.cli.ask import Source, Typed
+    from llmdrill.cli.ask import Source
     from llmdrill.cli.walk_shows import Shows
     from llmdrill.report.terminal import Terminal
     from llmdrill.scale.prompts import Item
@@ -94,6 +95,7 @@ class WalkSession:
                 else:
                     self._ask(item)
         except InterruptedByPersonError as error:
+            self.terminal.line("")
             raise InterruptedByPersonError(f"interrupted: {self.saved.how_to_resume}") from error
         except EOFError:
             self._leave()
@@ -116,12 +118,15 @@ class WalkSession:
             self.terminal.line(line, tone)
         if self._on_first_prompt is not None:
             self.terminal.line(f"(commands: {' '.join(name.split()[0] for name in COMMANDS)}, or :help)", "dim")
+        spent = 0.0  # on this prompt: refused answers and commands count, a pause does not
         while True:
             label = self._label(prompt)
             if self._on_first_prompt is not None:
                 start, self._on_first_prompt = self._on_first_prompt, None
                 start()
-            if self._answered(prompt, self.source.answer(prompt, label)):
+            typed = self.source.answer(prompt, label)
+            spent += typed.seconds
+            if self._answered(prompt, replace(typed, seconds=spent)):
                 return
 
     def _label(self, prompt: Prompt) -> str:
@@ -143,7 +148,7 @@ class WalkSession:
         except UsageError as error:
             if not self.source.interactive:
                 raise UsageError(f"answers file, prompt '{prompt.id}': {error}") from error
-            self.shows.refused(prompt, typed.text, error, self.terminal)
+            self.shows.refused(prompt, error, self.terminal)
             return False
         self._record(event)
         return True
@@ -152,8 +157,7 @@ class WalkSession:
         """Do what a colon command says; True leaves this prompt."""
         match typed.command:
             case "skip":
-                self._record(Event("answer", prompt.id, self._skipped(prompt), typed.seconds))
-                return True
+                return self._answered(prompt, Typed("", seconds=typed.seconds))
             case "back":
                 if not any(entry.kind == "answer" for entry in self.walk.entries):
                     self.terminal.line("There is nothing to take back yet.", "dim")
@@ -168,12 +172,6 @@ class WalkSession:
                 self._tell(prompt, typed)
         return False
 
-    def _skipped(self, prompt: Prompt) -> str:
-        try:
-            return answer(self.scenario, self.walk, prompt, "").text
-        except UsageError:
-            return ""
-
     def _tell(self, prompt: Prompt, typed: Typed) -> None:
         """Answer the commands that only say something."""
         match typed.command:
@@ -186,7 +184,7 @@ class WalkSession:
                 self._record(Event("reveal", prompt.step))
                 self.terminal.write(walk_views.words_view(self.scenario, prompt.step))
             case "note" if typed.text:
-                self._record(Event("note", text=typed.text))
+                self._record(note(typed.text))
                 self.terminal.line("Noted.", "dim")
             case "time":
                 self.terminal.line(self._time())

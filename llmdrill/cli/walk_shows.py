@@ -12,7 +12,7 @@ from llmdrill.scale.architecture import architecture
 from llmdrill.scale.components import NONE, callout
 from llmdrill.scale.evaluation import plan_gaps
 from llmdrill.scale.flow import FlowError
-from llmdrill.scale.scenario import missed_topics, topic_by_id
+from llmdrill.scale.scenario import ALREADY_ASKED, missed_topics, topic_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ class Shows:
                 bench.begin_reference()
                 run = judged.run
                 seen = (
-                    measurement_views.measurement_view(run.measurement)
+                    measurement_views.measurement_view(run.measurement, brief=True)
                     if run.measurement
                     else measurement_views.no_measurement_view(run.reason)
                 )
@@ -129,7 +129,8 @@ class Shows:
         for line in textwrap.wrap(prompt.text, width):
             yield line, "plain"
         if prompt.kind == "ask":
-            for line in _columns([f"{n} {c.label}" for n, c in enumerate(prompt.choices, start=1)], width):
+            left = [f"{n} {c.label}" for n, c in enumerate(prompt.choices, start=1) if c.detail != ALREADY_ASKED]
+            for line in _columns(left, width):
                 yield line, "plain"
         elif prompt.kind == "choice":
             for number, choice in enumerate(prompt.choices, start=1):
@@ -153,10 +154,10 @@ class Shows:
     def _evidence(self, prompt: Prompt, walk: Walk) -> PointCoverage | None:
         return next((row for row in self._bench().coverage(walk.answers) if row.point == prompt.about), None)
 
-    def refused(self, prompt: Prompt, typed: str, error: UsageError, terminal: Terminal) -> None:
+    def refused(self, prompt: Prompt, error: UsageError, terminal: Terminal) -> None:
         """Say why an answer was refused, with a caret under the place in a flow."""
         if isinstance(error, FlowError) and prompt.kind == "flow":
-            terminal.line(f"  {typed}")
+            terminal.line("  " + error.text.replace("\n", " "))
             terminal.line("  " + " " * error.position + "^", "warn")
         terminal.line(str(error), "warn")
 

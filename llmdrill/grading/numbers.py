@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 
@@ -43,7 +44,7 @@ def grade_number(
         within = None if stated is None or computed is None else stated == computed
     elif stated is not None and computed is not None:
         if computed:
-            ratio = stated / computed
+            ratio = min(stated / computed, sys.float_info.max)  # finite, as JSON wants it
             within = 1 / tolerance_ratio <= ratio <= tolerance_ratio
         else:
             within = stated == 0

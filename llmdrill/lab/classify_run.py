@@ -255,18 +255,17 @@ def _time_one_by_one(
 
 def _notes(messages: MessageSet, config: ClassificationConfig) -> tuple[str, ...]:
     counts = {part: len(messages.part(part).messages) for part in ("train", "threshold", "test")}
-    return (
-        (
-            f"{counts['train']} messages to train on, {counts['threshold']} for thresholds, {counts['test']} to test on; "
-            "a group of near messages is in one part only"
-        ),
-        (
-            "what the language model makes of escalated messages is not measured here; a false negative is a violation that is "
-            "neither removed nor escalated"
-        ),
-        (
-            f"figures at production's mix take {config.violation_share:.2%} of messages as violating; the set holds far more, "
-            "and its benign ones are harder than everyday messages"
-        ),
-        *(["upper_threshold is given: the target chooses nothing"] if config.upper_threshold is not None else []),
+    parts = (
+        f"{counts['train']} messages to train on, {counts['threshold']} for thresholds, {counts['test']} to test on; "
+        "a group of near messages is in one part only"
     )
+    unmeasured = (
+        "what the language model makes of escalated messages is not measured here; a false negative is a violation "
+        "that is neither removed nor escalated"
+    )
+    mix = (
+        f"figures at production's mix take {config.violation_share:.2%} of messages as violating; the set holds far "
+        "more, and its benign ones are harder than everyday messages"
+    )
+    fixed = "upper_threshold is given: the target chooses nothing"
+    return (parts, unmeasured, mix, *([] if config.upper_threshold is None else [fixed]))

@@ -151,7 +151,7 @@ class Decoder:
         shape, (batch, tokens, _) = self.shape, x.shape
         qkv = functional.linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
         heads = qkv.view(batch, tokens, shape.heads + 2 * shape.kv_heads, shape.head_dim)
-        q, k, v = torch.split(heads, (shape.heads, shape.kv_heads, shape.kv_heads), dim=2)  # type: ignore[no-untyped-call]
+        q, k, v = torch.split(heads, [shape.heads, shape.kv_heads, shape.kv_heads], dim=2)
         q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
         step.cache.write(index, k, v, step.positions)
         if step.mask is None:  # whole prompts from position 0: right padding is never seen, so causal is enough

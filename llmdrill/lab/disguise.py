@@ -14,7 +14,7 @@ _LOOK_ALIKES: Final = str.maketrans(
 _DIGITS_FOR_LETTERS: Final = str.maketrans("013457@$!€|", "oieastasiel")
 _WORD: Final = re.compile(r"\S+")
 _NUMBER: Final = re.compile(r"[$€£]?\d[\d.,:/x-]*(?:[a-z]{1,2}|st|nd|rd|th)?[$€%!?.,)]*")  # 12.50€, 4x4, 90cm, 3rd
-_SET_APART: Final = re.compile(r"(?<!\w)(?:\w[ .\-_*·]{1,2}){2,}\w(?!\w)")
+_SET_APART: Final = re.compile(r"(?<!\w)\w([ .\-_*·]{1,2})\w(?:\1\w)+(?!\w)")
 _BETWEEN: Final = re.compile(r"[ .\-_*·]+")
 
 
@@ -26,7 +26,8 @@ def undo_disguise(text: str) -> str:
         letters inside words that are not numbers; runs of three or more letters set apart joined.
 
     Error:
-        Euphemism, emoji and misspelling stay. A model number such as "s10" may lose its digits.
+        Euphemism, emoji and misspelling stay; "a b r i c k" becomes one word; a model number such as "s10" may lose its
+        digits.
 
     >>> undo_disguise("Fr€€ c0dе, s c a m for 25€")
     'free code, scam for 25€'

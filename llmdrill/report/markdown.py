@@ -49,10 +49,11 @@ def _row(cells: Iterable[str], *, escape: bool = True) -> str:
 
 def _inline(text: str) -> str:
     """Return text safe in a heading or a table cell."""
-    return _prose(" ".join(text.split())).replace("|", "\\|")
+    return _prose(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
     """Return a person's words so that they cannot become markup of the report."""
-    escaped = re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
-    return re.sub(r"^(\s*)([#+-]|\d+[.)])(?=\s)", r"\1\\\2", escaped, flags=re.MULTILINE)
+    lines = (line.strip() for line in text.splitlines())  # four leading spaces are code, two trailing ones a break
+    escaped = "\n".join(re.sub(r"([\\`*_<>\[\]|~&])", r"\\\1", line) for line in lines)
+    return re.sub(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[#+=-]))", r"\1\\", escaped, flags=re.MULTILINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Grid, Text
+from llmdrill.system.metrics import METRICS
 from llmdrill.units import format_bytes, format_count, format_seconds, format_share, format_usd
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _SUFFIXES: Final = (
     ("_share", format_share),
     ("_rate", format_share),
 )
+SHORT_TABLE: Final = 12
 _SHARES: Final = ("recall", "precision", "mrr", "ndcg", "f1", "average_precision")
 
 
@@ -37,11 +39,17 @@ def figure_text(name: str, value: float | None) -> str:
     return f"{value:.3f}" if any(part in name for part in _SHARES) else format_count(value)
 
 
-def measurement_view(measurement: Measurement) -> Blocks:
-    """Show every figure with its interval, the tables, the notes, and where it was measured."""
-    rows = tuple(_figure_row(figure) for figure in measurement.figures)
+def measurement_view(measurement: Measurement, *, brief: bool = False) -> Blocks:
+    """Show the figures with their intervals, the tables, the notes, and where it was measured.
+
+    Args:
+        measurement: Of a run on this machine.
+        brief: For a terminal: only the figures that requirements may name, and short tables.
+    """
+    figures = [one for one in measurement.figures if not brief or one.name in METRICS]
+    rows = tuple(_figure_row(figure) for figure in figures)
     blocks: list[Block] = [Grid(("figure", ">value", ">low", ">high", ">n", "note"), rows, "Measured on this machine")]
-    blocks += [table_view(table) for table in measurement.tables]
+    blocks += [table_view(table) for table in measurement.tables if not brief or len(table.rows) <= SHORT_TABLE]
     blocks.append(
         Bullets((*measurement.notes, machine_text(measurement.machine, measurement.seed, measurement.repeats)), "dim")
     )

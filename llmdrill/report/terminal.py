@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
 
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from llmdrill.report.blocks import Block, Tone
 
 STYLES: Final[Mapping[Tone, str]] = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
+CODES: Final[Mapping[str, str]] = {"title": "1;36", "good": "32", "bad": "31", "warn": "33", "dim": "2"}  # SGR
 NARROWEST: Final = 40
 WIDEST: Final = 110
+
+
+_CONTROLS: Final = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # all but tab and line break
+
+
+def printable(text: str) -> str:
+    """Return text that cannot command the terminal: files and answers may hold escape codes."""
+    return text.translate(_CONTROLS)
 
 
 def wants_plain(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -42,44 +51,25 @@ class Terminal:
     def write(self, blocks: Iterable[Block]) -> None:
         """Write blocks, an empty line after each."""
         for block in blocks:
-            if self.plain:
-                self.stream.write(_plain_block(block, self.width) + "\n\n")
+            if isinstance(block, Grid) and not self.plain:
+                self._rich_grid(block)
             else:
-                self._rich(block)
+                shown = _plain_block(block, self.width) if self.plain else _styled_block(block, self.width)
+                self.stream.write(printable(shown) if self.plain else shown)
+            self.stream.write("\n" if isinstance(block, Grid) and not self.plain else "\n\n")
         self.stream.flush()
 
     def line(self, text: str, tone: Tone = "plain") -> None:
         """Write one line as it is."""
-        if self.plain or not STYLES[tone]:
-            self.stream.write(text + "\n")
-        else:
-            self._get_console().print(text, style=STYLES[tone], markup=False, highlight=False, soft_wrap=True)
+        self.stream.write((printable(text) if self.plain else styled(text, tone)) + "\n")
         self.stream.flush()
 
-    def _get_console(self) -> Any:  # noqa: ANN401 - rich is imported late
+    def _get_console(self) -> Any:  # noqa: ANN401 - rich is imported late: the first prompt needs no table
         if self._console is None:
             from rich.console import Console
 
             self._console = Console(file=self.stream, width=self.width, highlight=False, markup=False, emoji=False)
         return self._console
-
-    def _rich(self, block: Block) -> None:
-        console = self._get_console()
-        match block:
-            case Heading():
-                console.print(block.text if block.level > 1 else block.text.upper(), style="bold cyan")
-            case Text():
-                for paragraph in block.text.split("\n"):
-                    console.print(paragraph, style=STYLES[block.tone])
-            case Bullets():
-                for item in block.items:
-                    wrapped = textwrap.fill(item, self.width, initial_indent="• ", subsequent_indent="  ")
-                    console.print(wrapped, style=STYLES[block.tone])
-            case Grid():
-                self._rich_grid(block)
-            case Drawing():
-                console.print(block.text, no_wrap=True, overflow="crop", crop=True)
-        console.print()
 
     def _rich_grid(self, grid: Grid) -> None:
         from rich import box
@@ -93,11 +83,31 @@ class Terminal:
                 column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
             )
         for index, row in enumerate(grid.rows):
-            table.add_row(*row, style=STYLES[grid.tones[index]] if grid.tones else "")
+            table.add_row(*map(printable, row), style=STYLES[grid.tones[index]] if grid.tones else "")
         console = self._get_console()
         console.print(table)
         if grid.note:
-            console.print(grid.note, style="dim")
+            console.print(printable(grid.note), style="dim")
+
+
+def styled(text: str, tone: Tone | Literal["title"]) -> str:
+    """Return text in a tone's colour."""
+    code = CODES.get(tone, "")
+    shown = printable(text)
+    return f"\x1b[{code}m{shown}\x1b[0m" if code and shown else shown
+
+
+def _styled_block(block: Block, width: int) -> str:
+    match block:
+        case Heading():
+            return styled(block.text.upper() if block.level == 1 else block.text, "title")
+        case Text():
+            return "\n".join(styled(textwrap.fill(part, width), block.tone) for part in block.text.split("\n"))
+        case Bullets():
+            items = (textwrap.fill(item, width, initial_indent="• ", subsequent_indent="  ") for item in block.items)
+            return "\n".join(styled(item, block.tone) for item in items)
+        case _:
+            return printable(_plain_block(block, width))
 
 
 def _plain_block(block: Block, width: int) -> str:

@@ -110,6 +110,8 @@ def walk_report(result: WalkResult) -> Blocks:
         blocks += confront_view(result.confrontations)
     blocks += _evaluation(result)
     blocks += [*missed_view(result.missed), *_curveballs(result), *_rubric(result), *reference_view(result)]
+    if result.walk.notes:
+        blocks += [Heading("Your notes"), Bullets(result.walk.notes)]
     blocks += [*review_view(result), Heading("Formulas"), *formulas_view(result.mine.estimate)]
     return tuple(blocks)
 

@@ -66,7 +66,8 @@ def _flatten(model: AnswersModel) -> dict[str, str]:
     texts: dict[str, str] = {}
     for step in model.steps.values():
         for name, value in step.items():
-            if isinstance(value, tuple):
+            if name == "ask":
+                value = value if isinstance(value, tuple) else (value,)  # noqa: PLW2901 - one question is a list of one
                 texts.update({f"{name}.{number}": as_typed(item) for number, item in enumerate(value, start=1)})
             else:
                 texts[name] = as_typed(value)

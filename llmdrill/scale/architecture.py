@@ -125,6 +125,8 @@ def read_flow(scenario: Scenario, answers: Answers, about: str, text: str) -> st
             raise UsageError(problem.what)
     if graph.after(RESPOND):
         raise UsageError(f"'{RESPOND}' is the end: nothing comes after it")
+    if online and not set(online_roles(scenario, answers)).intersection(graph.names):
+        raise UsageError("no part of yours is in this flow: nothing would answer a request; `:back` fills a role")
     return " ".join(text.split())
 
 

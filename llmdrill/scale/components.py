@@ -6,13 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from llmdrill.content import plain_scalar
-from llmdrill.errors import UsageError, did_you_mean, nearest_names
+from llmdrill.errors import UnknownNameError, UsageError, did_you_mean, nearest_names
 from llmdrill.scale.prompts import Choice, Prompt, Show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmdrill.scale.prompts import Answers, Item
+    from llmdrill.system.kinds.base import StageBase
     from llmdrill.system.scenario import Option, Role, Scenario, Value
 
 NONE = "none"
@@ -78,8 +79,25 @@ def read_settings(option: Option, text: str) -> str:
     from llmdrill.system.settings import check_settings
 
     typed = parse_settings(option, text)
-    check_settings(option.kind, {**option.settings, **typed})
+    _known_hardware(check_settings(option.kind, {**option.settings, **typed}))
     return ", ".join(f"{name}={_written(value)}" for name, value in typed.items())
+
+
+def _known_hardware(stage: StageBase) -> None:
+    """Refuse a self-hosted model or an accelerator that the catalogue does not know: nothing could be computed.
+
+    Raises:
+        UsageError: With the nearest names.
+    """
+    from llmdrill.catalog.load import find_accelerator, find_model
+    from llmdrill.system.kinds.model_call import ModelCall
+
+    if isinstance(stage, ModelCall) and stage.served == "self":
+        try:
+            find_model(str(stage.model))
+            find_accelerator(str(stage.on))
+        except UnknownNameError as error:
+            raise UsageError(str(error)) from error
 
 
 def parse_settings(option: Option, text: str) -> dict[str, Value]:
@@ -90,10 +108,10 @@ def parse_settings(option: Option, text: str) -> dict[str, Value]:
             continue
         name, sign, value = (part.strip() for part in pair.partition("="))
         if not sign or not value:
-            raise UsageError(f"'{pair.strip()}' is not name=value; settings here: {', '.join(option.ask)}")
+            raise UsageError(f"'{pair.strip()[:60]}' is not name=value; settings here: {', '.join(option.ask)}")
         if name not in option.ask:
             hint = did_you_mean(nearest_names(name, option.ask)) or f"; settings here: {', '.join(option.ask)}"
-            raise UsageError(f"unknown setting '{name}'{hint}")
+            raise UsageError(f"unknown setting '{name[:60]}'{hint}")
         try:
             scalar = plain_scalar(value)
         except ValueError as error:

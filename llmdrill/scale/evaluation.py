@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.scale.prompts import Prompt, Show
+from llmdrill.scale.scenario import checked_limit
 from llmdrill.system.metrics import METRICS
-from llmdrill.system.scenario import parse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,8 @@ PLAN_PROMPTS: Final = {
     "gate": "Which regression gate stops a release?",
     "on_failure": "What happens when the gate fails, or quality drops in production?",
 }
-_METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)\s*(?P<sign><=|>=|<|>|=|≥|≤)?\s*(?P<limit>[\d.$].*)?$")
+_METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)(?=[\s<>=≥≤]|$)\s*(?:<=|>=|<|>|=|≥|≤)?\s*(?P<limit>.+)?$")
+_BETWEEN = re.compile(r"[;\n]|,(?![0-9]{3}(?![0-9]))")  # a comma between metrics, not the one in $1,000,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,20 @@ def read_plan(text: str) -> str:
 
 def parse_plan(text: str) -> tuple[PlannedMetric, ...]:
     """Return the planned metrics of ``recall_at_k >= 0.85, faithfulness >= 0.9``."""
-    planned = [_planned(part) for part in re.split(r"[,;\n]", text) if part.strip()]
+    planned = [_planned(part) for part in _BETWEEN.split(text) if part.strip()]
     return tuple({metric.name: metric for metric in planned}.values())
 
 
 def _planned(part: str) -> PlannedMetric:
     match = _METRIC.match(part.strip())
     if match is None:
-        raise UsageError(f"'{part.strip()}' is not a metric with a threshold; write it like recall_at_k >= 0.85")
+        raise UsageError(f"'{part.strip()[:60]}' is not a metric with a threshold; write it like recall_at_k >= 0.85")
     name = re.sub(r"@\w+$", "_at_k", match["name"].lower())
     if name not in METRICS:
-        raise UsageError(f"unknown metric '{match['name']}'{did_you_mean(nearest_names(name, METRICS))}")
+        raise UsageError(f"unknown metric '{match['name'][:60]}'{did_you_mean(nearest_names(name, METRICS))}")
     if match["limit"] is None:
         return PlannedMetric(name, "")
-    parse_limit(METRICS[name], match["limit"].strip())
+    checked_limit(METRICS[name], match["limit"].strip())
     sign = "<=" if METRICS[name].better == "lower" else ">="
     return PlannedMetric(name, f"{sign} {match['limit'].strip()}")
 

@@ -119,14 +119,15 @@ class _Parser:
         if self._peek().text != "]":
             raise self._expected("',', '->' or the ']' that closes this branch")
         self.at += 1
-        return [name for heads, _ in branches for name in heads], [name for _, tails in branches for name in tails]
+        first = dict.fromkeys(name for heads, _ in branches for name in heads)
+        return list(first), list(dict.fromkeys(name for _, tails in branches for name in tails))
 
     def _known_name(self, token: _Token) -> str:
         name = token.text.lower()
         if name in self.known:
             return name
         hint = did_you_mean(nearest_names(name, self.known)) or f"; your parts are {', '.join(self.known)}"
-        raise FlowError(self.text, token.position, f"'{token.text}' is none of your parts{hint}")
+        raise FlowError(self.text, token.position, f"'{token.text[:60]}' is none of your parts{hint}")
 
     def _peek(self) -> _Token:
         return self.tokens[self.at]

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmdrill.scale.prompts import Answers, Item
+    from llmdrill.system.metrics import Metric
     from llmdrill.system.scenario import Requirement, Scenario, Topic
 
 MOST_QUESTIONS: Final = 40
 MATCH_FLOOR: Final = 0.25
+ALREADY_ASKED: Final = "asked"
 _STOP: Final = frozenset(
     re.findall(
         r"\w+",
@@ -56,13 +58,16 @@ def items(scenario: Scenario, answers: Answers) -> Iterator[Item]:
 
 def _ask(scenario: Scenario, answers: Answers, number: int) -> Prompt:
     known = {asked.topic for asked in asked_questions(scenario, answers)}
-    left = [topic for topic in scenario.topics if topic.id not in known]
     return Prompt(
         id=f"ask.{number}",
         step="S",
         kind="ask",
         text="What do you ask the interviewer?" if number == 1 else "What else? (Enter when you know enough)",
-        choices=tuple(Choice(topic.id, topic.id.replace("-", " ").replace("_", " ")) for topic in left),
+        # All topics, always: a topic keeps its number after others were asked.
+        choices=tuple(
+            Choice(topic.id, topic.id.replace("-", " "), ALREADY_ASKED if topic.id in known else "")
+            for topic in scenario.topics
+        ),
         detail="A number from the list, or a question in your own words." if number == 1 else "",
     )
 
@@ -113,12 +118,22 @@ def read_limit(scenario: Scenario, requirement_id: str, text: str) -> str:
     requirement = scenario.requirement(requirement_id)
     typed = re.sub(r"^(<=|>=|<|>|at most|at least|=)\s*", "", text.strip())
     if typed and requirement is not None:
-        value = parse_limit(requirement.definition, typed)
-        if requirement.definition.dimension == "share" and not 0 <= value <= 1:
-            raise UsageError(f"'{text.strip()}' is no share; write it like 0.85 or 85%")
-        if value < 0:
-            raise UsageError(f"'{text.strip()}' is negative; a limit is zero or more")
+        checked_limit(requirement.definition, typed)
     return typed
+
+
+def checked_limit(metric: Metric, typed: str) -> float:
+    """Return a limit in SI units.
+
+    Raises:
+        UsageError: If it is no quantity of the metric's dimension, or out of its range.
+    """
+    value = parse_limit(metric, typed)
+    if metric.dimension == "share" and not 0 <= value <= 1:
+        raise UsageError(f"'{typed}' is no share; write it like 0.85 or 85%")
+    if value < 0:
+        raise UsageError(f"'{typed}' is negative; a limit is zero or more")
+    return value
 
 
 def topic_by_id(scenario: Scenario, name: str) -> Topic | None:

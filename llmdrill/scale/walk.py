@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EventKind = Literal["answer", "seen", "back", "hint", "reveal", "note"]
 MAX_ANSWER: Final = 20_000
+_LONGEST_SHOWN: Final = 60
+_NUMERAL: Final = re.compile(r"[0-9]+")  # not isdigit(): "²" is a digit and no number
 _YES: Final = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
 _SELF: Final = {"y": "yes", "yes": "yes", "p": "partly", "partly": "partly", "n": "no", "no": "no"}
 _MODULES: Final = (scenario_step, components, architecture, latency_cost, evaluation, ending)
@@ -104,6 +106,26 @@ def replay(events: Iterable[Event]) -> Walk:
     return walk
 
 
+def refit(scenario: Scenario, events: Iterable[Event]) -> Walk:
+    """Return the walk that these events lead to where the scenario may have changed: what no longer fits is left out."""
+    walk = Walk()
+    for event in events:
+        if event.kind == "answer" and not _fits(scenario, walk, event):
+            continue
+        walk = apply(walk, event)
+    return walk
+
+
+def _fits(scenario: Scenario, walk: Walk, event: Event) -> bool:
+    prompt = next((item for item in all_items(scenario, walk.answers) if item.id == event.id), None)
+    if not isinstance(prompt, Prompt):
+        return False
+    try:
+        return answer(scenario, walk, replace(prompt, default=""), event.text).text == event.text
+    except UsageError:
+        return not event.text  # a skipped answer fits
+
+
 def all_items(scenario: Scenario, answers: Answers) -> Iterator[Item]:
     """Yield every item in order, as far as the answers decide which come next."""
     return itertools.chain.from_iterable(module.items(scenario, answers) for module in _MODULES)
@@ -141,14 +163,20 @@ def seen(show: Show) -> Event:
     return Event("seen", show.id)
 
 
+def note(text: str) -> Event:
+    """Return the event that keeps a note."""
+    return Event("note", text=_clean(text))
+
+
 def step_of(item: Item | None) -> Step:
     """Return the step an item belongs to; the end has none left."""
     return item.step if item else STEPS[-1]
 
 
 def _clean(text: str) -> str:
-    """Drop control characters (a terminal's stray escape codes) but keep line breaks."""
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]", "", text).strip()
+    """Drop control characters (a terminal's stray escape codes) but keep line breaks; half characters become ``?``."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", whole).strip()
 
 
 # --- one reader a kind: (scenario, answers, prompt, typed) -> canonical text -------------------------------------
@@ -156,9 +184,7 @@ def _clean(text: str) -> str:
 
 def _read_ask(scenario: Scenario, answers: Answers, prompt: Prompt, typed: str) -> str:
     del scenario, answers
-    if typed.isdigit():
-        return _pick(prompt, typed)
-    return typed
+    return _pick(prompt, typed) if _NUMERAL.fullmatch(typed) else typed
 
 
 def _read_choice(scenario: Scenario, answers: Answers, prompt: Prompt, typed: str) -> str:
@@ -168,22 +194,29 @@ def _read_choice(scenario: Scenario, answers: Answers, prompt: Prompt, typed: st
 
 def _pick(prompt: Prompt, typed: str) -> str:
     ids = [choice.id for choice in prompt.choices]
-    if typed.isdigit():
-        if not 1 <= int(typed) <= len(ids):
-            raise UsageError(f"there is no {typed}: choose 1 to {len(ids)}")
-        return ids[int(typed) - 1]
+    if _NUMERAL.fullmatch(typed):
+        number = int(typed[:_LONGEST_SHOWN])  # so many digits are out of range as well
+        if not 1 <= number <= len(ids):
+            raise UsageError(f"there is no {_short(typed)}: choose 1 to {len(ids)}")
+        return ids[number - 1]
     if typed.lower() in ids:
         return typed.lower()
     starts = [name for name in ids if typed and name.startswith(typed.lower())]
     if len(starts) == 1:
         return starts[0]
-    raise UsageError(f"'{typed}' is none of them{did_you_mean(nearest_names(typed, ids))}; a number or a name")
+    raise UsageError(f"'{_short(typed)}' is none of them{did_you_mean(nearest_names(typed, ids))}; a number or a name")
+
+
+def _short(typed: str) -> str:
+    """Return what was typed as one short line for a message."""
+    line = " ".join(typed.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
 
 
 def _read_yes_no(scenario: Scenario, answers: Answers, prompt: Prompt, typed: str) -> str:
     del scenario, answers, prompt
     if typed.lower() not in _YES:
-        raise UsageError(f"'{typed}': yes or no?")
+        raise UsageError(f"'{_short(typed)}': yes or no?")
     return _YES[typed.lower()]
 
 
@@ -191,10 +224,10 @@ def _read_self(scenario: Scenario, answers: Answers, prompt: Prompt, typed: str)
     del scenario, answers
     if not typed:
         return ""
-    if typed.isdigit():
+    if _NUMERAL.fullmatch(typed):
         return _pick(prompt, typed)
     if typed.lower() not in _SELF:
-        raise UsageError(f"'{typed}': yes, partly or no? (Enter leaves it open)")
+        raise UsageError(f"'{_short(typed)}': yes, partly or no? (Enter leaves it open)")
     return _SELF[typed.lower()]
 
 
@@ -213,7 +246,7 @@ def _read_number(scenario: Scenario, answers: Answers, prompt: Prompt, typed: st
     if question.dimension == "stage" and typed:
         known = architecture.online_roles(scenario, answers)
         if typed.lower() not in known:
-            raise UsageError(f"'{typed}' is none of your stages: {', '.join(known)}")
+            raise UsageError(f"'{_short(typed)}' is none of your stages: {', '.join(known)}")
         return typed.lower()
     return scenario_step.check_number(typed, question.dimension, question.bare_unit)
 

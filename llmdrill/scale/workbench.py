@@ -18,7 +18,7 @@ from llmdrill.grading.numbers import NumberGrade, grade_number
 from llmdrill.lab.background import Warmup
 from llmdrill.scale.draft import draft_design
 from llmdrill.system.check import Verdict, check_design
-from llmdrill.system.design import Design, DesignFile, load_design, write_design
+from llmdrill.system.design import Design, DesignFile, load_design, shipped_design, write_design
 from llmdrill.system.estimate import Estimate, estimate_design
 from llmdrill.system.graph import graph_mistakes
 from llmdrill.system.numbers import compute_number
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from llmdrill.measurement import Measurement
     from llmdrill.retrieval.embed import Embedder, EmbeddingCache
     from llmdrill.scale.prompts import Answers
-    from llmdrill.system.scenario import NumberQuestion, ScenarioFile
+    from llmdrill.system.scenario import NumberQuestion, Scenario, ScenarioFile
 
 TIMED_QUESTIONS: Final = 20
-EVALUATION_PROSE: Final = ("metrics", "judge", "sample", "agreement", "gate", "on_failure")
+EVALUATION_PROSE: Final = ("judge", "sample", "agreement", "gate", "on_failure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Workbench:
     def begin_reference(self) -> None:
         """Start measuring the reference design in the background."""
         with contextlib.suppress(LlmdrillError):  # said where the reference is shown
-            self.begin_run(load_design(self.file.folder / self.scenario.reference.design).design)
+            self.begin_run(load_design(self._reference_path()).design)
 
     def reference(self) -> Judged:
         """Return the reference design with its own numbers.
@@ -151,7 +151,10 @@ class Workbench:
         Raises:
             ContentError: If the scenario's reference design is malformed or was written for another version of it.
         """
-        return self.judge(load_design(self.file.folder / self.scenario.reference.design))
+        return self.judge(load_design(self._reference_path()))
+
+    def _reference_path(self) -> Path:
+        return shipped_design(self.file.folder, self.scenario.reference.design)
 
     def confrontations(self, file: DesignFile) -> tuple[Confrontation, ...]:
         """Return the predictions that the run of this design can be held against; none without a run."""
@@ -179,7 +182,7 @@ class Workbench:
 
     def coverage(self, answers: Answers) -> tuple[PointCoverage, ...]:
         """Return the evidence for every rubric point; all unknown without the embedding model."""
-        words = said(answers)
+        words = said(self.scenario, answers)
         key = repr(words)
         if key not in self._coverage:
             self._coverage[key] = cover(self.scenario.rubric, words, self._embed())
@@ -215,14 +218,15 @@ def stated_number(question: NumberQuestion, typed: str) -> float | str | None:
     return parse_quantity(typed.lstrip("~≈ "), question.dimension, bare_unit=question.bare_unit)
 
 
-def said(answers: Answers) -> dict[str, list[str]]:
-    """Return step → what the person wrote in it: questions asked, reasons, the plan, notes."""
+def said(scenario: Scenario, answers: Answers) -> dict[str, list[str]]:
+    """Return step → what the person wrote in it: questions asked (a topic picked is its question), reasons, plan."""
     words: dict[str, list[str]] = {step: [] for step in ("S", "C", "A", "L", "E")}
+    questions = {topic.id: topic.question for topic in scenario.topics}
     for name, text in answers.items():
         if not text:
             continue
         if name.startswith("ask.") and not name.endswith(".match"):
-            words["S"].append(text)
+            words["S"].append(questions.get(text, text))
         elif name.startswith("role.") and name.endswith(".why"):
             words["C"].append(text)
         elif name == "architecture.why":

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.system.flow import Fate, Visit, visit
-from llmdrill.system.kinds.base import Array, Corpus, Latency, Situation, Timing, draw_lognormal, spread, stage_rng
+from llmdrill.system.kinds.base import (
+    Array,
+    Corpus,
+    Latency,
+    Situation,
+    Timing,
+    draw_lognormal,
+    explain,
+    spread,
+    stage_rng,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from llmdrill.estimate.explain import Explained
     from llmdrill.system.flow import Mask
     from llmdrill.system.graph import Plan
     from llmdrill.system.kinds.base import StageBase
@@ -245,4 +255,4 @@ def explain_tries(stage: StageBase, tries: Tries) -> tuple[Explained, ...]:
         return ()
     formula = "1 + f + f² + … over the retries, f = probability that a try fails"
     filled = f"f = {stage.failure_share:g}, retries = {stage.retries}, timeout = {stage.timeout or 'none'}"
-    return (Explained("tries_per_run", tries.mean_tries, "count", formula, filled, "every try is billed"),)
+    return (explain("tries_per_run", tries.mean_tries, "count", formula, filled, "every try is billed"),)

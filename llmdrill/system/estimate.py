@@ -331,8 +331,8 @@ def _drops(stage: StageBase) -> bool:
 def _clock(drawing: Drawing) -> tuple[Array, Array]:
     """Return when each request is done and when its first token can be shown, (n,) both.
 
-    A request is done when every stage is that it meets and waits for. Its first token shows when the last stage, a
-    language model that nothing waits for, streams it; else when all is done.
+    A request is done when every stage is that it meets and waits for. Its first token shows when a language model
+    streams it that nothing on the request's path waits for: a later stage's end would be the later of the two.
     """
     done, first = np.zeros(drawing.n), np.zeros(drawing.n)
     for name, one in drawing.online.items():
@@ -340,7 +340,7 @@ def _clock(drawing: Drawing) -> tuple[Array, Array]:
             continue
         done = np.maximum(done, one.end_s)
         shown, stage = one.end_s, drawing.stages[name]
-        if one.tries.first_s is not None and getattr(stage, "streams", False) and drawing.plan.is_last(name):
+        if one.tries.first_s is not None and getattr(stage, "streams", False):
             shown = np.where(one.visit.ran, one.start_s + one.tries.first_s, one.end_s)
         first = np.maximum(first, shown)
     return done, first

@@ -37,14 +37,6 @@ class Plan:
     after: Mapping[str, tuple[str, ...]]
     detached: frozenset[str]
 
-    def behind(self, name: str) -> tuple[str, ...]:
-        """Return the online stages that wait for ``name``."""
-        return tuple(other for other in self.online if name in self.after[other])
-
-    def is_last(self, name: str) -> bool:
-        """Tell whether nothing on the request's path waits for ``name``."""
-        return all(other in self.detached for other in self.behind(name))
-
     def before(self, name: str) -> Iterator[str]:
         """Yield every online stage before ``name``, nearest first."""
         seen = {name}

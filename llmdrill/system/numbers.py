@@ -12,9 +12,10 @@ from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.lognormal import lognormal
 from llmdrill.estimate.memory import weights_bytes
-from llmdrill.estimate.retrieval_index import explain_hnsw_index
 from llmdrill.estimate.serving_steps import Load, floor_prefill_s, floor_step_s
+from llmdrill.system.kinds.base import explain
 from llmdrill.system.kinds.passages import chunks_expected
+from llmdrill.system.kinds.vector_search import explain_index
 from llmdrill.system.scenario import HOURS_PER_MONTH
 from llmdrill.units import parse_quantity
 
@@ -101,15 +102,15 @@ def _weights(of: Arguments) -> Explained:
     if model.parameters is None:
         raise UsageError(f"the number of parameters of '{model.name}' is unknown")
     value = weights_bytes(parameters=model.parameters, precision=precision)
-    filled = f"{figure(model.parameters)} parameters in {precision} = {figure(value)} B"
-    return Explained("weights_bytes", value, "bytes", "parameters × bytes per value", filled, model.source)
+    filled = f"{figure(model.parameters)} parameters in {precision}"
+    return explain("weights_bytes", value, "bytes", "parameters × bytes per value", filled, model.source)
 
 
 def _tokens_per_month(of: Arguments) -> Explained:
     sent, written, requests = of.input_tokens, of.output_tokens, of.requests_per_month
     filled = f"({figure(sent)} + {figure(written)}) × {figure(requests)}"
     formula = "(mean input tokens + mean output tokens) × requests a month"
-    return Explained("tokens_per_month", (sent + written) * requests, "count", formula, filled, "the scenario")
+    return explain("tokens_per_month", (sent + written) * requests, "count", formula, filled, "the scenario")
 
 
 def _peak(of: Arguments) -> Explained:
@@ -117,7 +118,7 @@ def _peak(of: Arguments) -> Explained:
     value = of.requests_per_month / (HOURS_PER_MONTH * 3600) * factor
     filled = f"{figure(of.requests_per_month)} / (730 × 3,600 s) × {factor:g}"
     formula = "requests a month / seconds of a month × peak factor"
-    return Explained("peak_requests_per_s", value, "per_second", formula, filled, "the scenario")
+    return explain("peak_requests_per_s", value, "per_second", formula, filled, "the scenario")
 
 
 def _api_month(of: Arguments) -> Explained:
@@ -132,11 +133,11 @@ def _api_month(of: Arguments) -> Explained:
 
 
 def _index(of: Arguments) -> Explained:
-    return explain_hnsw_index(
+    return explain_index(
         vectors=of.number("vectors"),
         dimensions=of.number("dimensions"),
         links=of.number("links", 0.0),
-        bytes_per_value=of.number("bytes_per_value", 4.0),
+        each_bytes=of.number("bytes_per_value", 4.0),
     )
 
 
@@ -148,7 +149,7 @@ def _chunks(of: Arguments) -> Explained:
         f"({figure(tokens)} − {figure(documents)} × {overlap:g}) / ({size:g} − {overlap:g}) + {figure(documents)} / 2"
     )
     formula = "(corpus tokens − documents × overlap) / (size − overlap) + documents / 2"
-    return Explained("chunks", value, "count", formula, filled, "counting")
+    return explain("chunks", value, "count", formula, filled, "counting")
 
 
 def _in_flight(of: Arguments) -> Explained:
@@ -156,7 +157,7 @@ def _in_flight(of: Arguments) -> Explained:
     seconds = of.number("seconds", dimension="seconds")
     source = "Little 1961, doi:10.1287/opre.9.3.383"
     filled = f"{figure(rate)} × {figure(seconds)}"
-    return Explained("sequences", rate * seconds, "count", "requests per second × seconds each", filled, source)
+    return explain("sequences", rate * seconds, "count", "requests per second × seconds each", filled, source)
 
 
 def _decode_floor(of: Arguments) -> Explained:
@@ -166,7 +167,7 @@ def _decode_floor(of: Arguments) -> Explained:
     read = value * device.bandwidth_bytes_per_s * load.tensor_parallel
     filled = f"{figure(read)} B / ({figure(device.bandwidth_bytes_per_s)} B/s × {load.tensor_parallel})"
     formula = "bytes of the weights one token reads / (memory bandwidth × devices)"
-    return Explained("decode_floor_s", value, "seconds", formula, filled, device.source)
+    return explain("decode_floor_s", value, "seconds", formula, filled, device.source)
 
 
 def _prefill_floor(of: Arguments) -> Explained:
@@ -176,7 +177,7 @@ def _prefill_floor(of: Arguments) -> Explained:
     value = floor_prefill_s(model, device, load)
     formula = "(2 × parameters multiplied × tokens + attention) / (peak rate × devices)"
     filled = f"{model.name}, {figure(tokens)} tokens, {load.precision} on {load.tensor_parallel} × {device.name}"
-    return Explained("prefill_floor_s", value, "seconds", formula, filled, device.source)
+    return explain("prefill_floor_s", value, "seconds", formula, filled, device.source)
 
 
 def _human_hours(of: Arguments) -> Explained:
@@ -185,7 +186,7 @@ def _human_hours(of: Arguments) -> Explained:
     value = of.requests_per_month / DAYS_PER_MONTH * share * seconds / 3600
     filled = f"{figure(of.requests_per_month)} / {DAYS_PER_MONTH:.4g} × {share:g} × {seconds:g} / 3,600"
     formula = "requests a month / days of a month × share × seconds each / 3,600"
-    return Explained("human_hours_per_day", value, "count", formula, filled, "the scenario")
+    return explain("human_hours_per_day", value, "count", formula, filled, "the scenario")
 
 
 def _needed_sample(of: Arguments) -> Explained:
@@ -193,7 +194,7 @@ def _needed_sample(of: Arguments) -> Explained:
     value = (Z975 / margin) ** 2 * share * (1.0 - share)
     filled = f"1.96² × {share:g} × (1 − {share:g}) / {margin:g}²"
     formula = "z² × share × (1 − share) / margin², z of a 95 % interval"
-    return Explained("sample", value, "count", formula, filled, "the normal approximation of a binomial share")
+    return explain("sample", value, "count", formula, filled, "the normal approximation of a binomial share")
 
 
 @dataclass(frozen=True, slots=True)

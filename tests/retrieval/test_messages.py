@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmdrill.errors import ContentError
-from llmdrill.retrieval.messages import POLICY, MessageSet, load_messages, part_of
+from llmdrill.retrieval.messages import POLICY, MessageSet, Part, load_messages, part_of
 
 SHIPPED = Path(__file__).resolve().parents[2] / "scenarios" / "moderation" / "messages"
 GOOD = """\
@@ -43,7 +43,8 @@ def test_no_group_of_the_shipped_set_is_in_two_parts_and_no_message_is_lost(ship
 
 
 def test_every_part_of_the_shipped_set_has_enough_of_every_category_and_kind(shipped: MessageSet) -> None:
-    for part, least in (("train", 15), ("threshold", 8), ("test", 8)):
+    least_of: dict[Part, int] = {"train": 15, "threshold": 8, "test": 8}
+    for part, least in least_of.items():
         subset = shipped.part(part)
         counts = Counter(label for labels in subset.labels for label in labels)
         assert min(counts[category] for category in POLICY) >= least
@@ -54,7 +55,8 @@ def test_the_part_of_a_group_is_the_hash_of_its_name() -> None:
     bucket = int(hashlib.sha256(b"scam-001").hexdigest()[:8], 16) % 100
     assert part_of("scam-001") == ("train" if bucket < 50 else "threshold" if bucket < 75 else "test")
     drawn = Counter(part_of(f"group-{number}") for number in range(4000))
-    assert [round(drawn[part] / 4000, 1) for part in ("train", "threshold", "test")] == [0.5, 0.2, 0.2]
+    shares = [drawn[part] / 4000 for part in ("train", "threshold", "test")]
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
 
 
 def test_the_content_hash_changes_with_every_field(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_the_content_hash_changes_with_every_field(tmp_path: Path) -> None:
     base = load_messages(tmp_path)
     first, *rest = base.messages
     changes = ({"text": "x"}, {"kind": "obfuscated"}, {"labels": frozenset({"spam"})}, {"group": "g"})
-    changed = [MessageSet((dataclasses.replace(first, **change), *rest)) for change in changes]  # type: ignore[arg-type]
+    changed = [MessageSet((dataclasses.replace(first, **change), *rest)) for change in changes]
     hashes = {each.content_sha256 for each in [base, *changed, MessageSet(base.messages, ("scam",))]}
     assert len(hashes) == 6
     assert load_messages(tmp_path).content_sha256 == base.content_sha256
@@ -76,9 +78,9 @@ def test_every_mistake_of_every_file_is_told_with_its_place(tmp_path: Path) -> N
     - {kind: plain, labels: [scam], text: "Pay  the courier first."}
 """
     assert mistakes(tmp_path, a=GOOD, b=bad) == [
-        f"b.yaml:1:10: [0].group: the group 'scam-001' stands at {tmp_path}/a.yaml:1 too",
-        "b.yaml:3:29: [0].messages[0].labels[0]: unknown label 'scan' (did you mean scam, spam?)",
-        f"b.yaml:4:42: [0].messages[1].text: the same text stands at {tmp_path}/a.yaml:3 too",
+        f"b.yaml:1:3: [0].group: the group 'scam-001' stands at {tmp_path}/a.yaml:1 too",
+        "b.yaml:3:30: [0].messages[0].labels[0]: unknown label 'scan' (did you mean scam, spam?)",
+        f"b.yaml:4:37: [0].messages[1].text: the same text stands at {tmp_path}/a.yaml:3 too",
     ]
 
 

@@ -7,9 +7,8 @@ from typing import ClassVar, Final, Literal
 
 import numpy as np
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Positive, Seconds  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, Timing
+from llmdrill.system.kinds.base import Cost, Latency, Situation, Timing, explain
 from llmdrill.system.kinds.model_call import ModelCall, Tokens
 
 CALL_TOKENS: Final = 60
@@ -61,5 +60,5 @@ class Agent(ModelCall):
             return costs[0]
         usd = sum(cost.run_usd or 0.0 for cost in costs)
         filled = " + ".join(f"{cost.run_usd:.4g}" for cost in costs)
-        shown = Explained("usd_per_run", usd, "usd", "sum over the steps", filled, costs[0].shown[0].source)
+        shown = explain("usd_per_run", usd, "usd", "sum over the steps", filled, costs[0].shown[0].source)
         return Cost(usd, shown=(shown,), notes=costs[0].notes)

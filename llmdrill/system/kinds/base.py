@@ -14,12 +14,14 @@ from pydantic import model_validator
 from llmdrill.estimate.explain import Explained
 from llmdrill.estimate.lognormal import lognormal
 from llmdrill.fields import FileModel, Identifier, Prose, Seconds, Share, Usd, Whole
+from llmdrill.units import format_quantity
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping
 
     from llmdrill.system.scenario import Workload
+    from llmdrill.units import Dimension
 
 Array = npt.NDArray[np.float64]
 Basis = Literal["formula", "catalogue", "yours", "assumed"]
@@ -185,6 +187,13 @@ class StageBase(FileModel):
     def passages(self) -> int | None:
         """Return how many passages this stage hands on; None if it hands on none of its own."""
         return None
+
+
+def explain(  # noqa: PLR0917 - the fields of Explained in their order
+    name: str, value: float, unit: Dimension, formula: str, filled: str, source: str
+) -> Explained:
+    """Return a figure with its formula; ``filled``, the numbers put in, gets the result behind it."""
+    return Explained(name, value, unit, formula, f"{filled} = {format_quantity(value, unit)}", source)
 
 
 def ordered(what: str, p50: float | None, p95: float | None) -> None:

@@ -6,9 +6,8 @@ from typing import ClassVar, Final, Literal, Self
 
 from pydantic import model_validator
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Share, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Exit, Latency, Situation, StageBase, passing, spread
+from llmdrill.system.kinds.base import Cost, Exit, Latency, Situation, StageBase, explain, passing, spread
 
 P50_S: Final = 0.020
 P95_S: Final = 0.060
@@ -49,5 +48,5 @@ class Classifier(StageBase):
 
 def per_thousand(usd: float) -> Cost:
     """Return the cost of one run at a price per thousand."""
-    shown = Explained("usd_per_run", usd / 1000, "usd", "usd_per_thousand / 1000", f"{usd:g} / 1000", "your figure")
+    shown = explain("usd_per_run", usd / 1000, "usd", "usd_per_thousand / 1000", f"{usd:g} / 1000", "your figure")
     return Cost(usd / 1000, shown=(shown,)) if usd else Cost()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from llmdrill.catalog.load import find_price
 from llmdrill.errors import UnknownNameError
-from llmdrill.estimate.explain import Explained
 from llmdrill.estimate.lognormal import lognormal
 from llmdrill.fields import Positive, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, spread
+from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, explain, spread
+
+if TYPE_CHECKING:
+    from llmdrill.estimate.explain import Explained
 
 LOCAL_S: Final = (0.012, 0.040)
 API_S: Final = (0.080, 0.250)
@@ -64,4 +66,4 @@ class Embedding(StageBase):
 
 def _shown(tokens: float, price: float, source: str) -> Explained:
     filled = f"{tokens:.6g} × {price:g} / 1e6"
-    return Explained("usd", tokens * price / 1e6, "usd", "tokens × usd_per_million_tokens / 1e6", filled, source)
+    return explain("usd", tokens * price / 1e6, "usd", "tokens × usd_per_million_tokens / 1e6", filled, source)

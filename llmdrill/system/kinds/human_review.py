@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Seconds, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, spread
+from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, explain, spread
 
 P95_OVER_P50: Final = 4.0
 WHY: Final = "the 95th percentile of the wait for a person is assumed to be 4 times the median"
@@ -34,5 +33,5 @@ class HumanReview(StageBase):
             return Cost(None, notes=("the cost of a review is unknown: give usd_per_hour",))
         usd = self.seconds_per_item * self.usd_per_hour / 3600
         filled = f"{self.seconds_per_item:g} × {self.usd_per_hour:g} / 3600"
-        shown = Explained("usd_per_run", usd, "usd", "seconds_per_item × usd_per_hour / 3600", filled, "your figures")
+        shown = explain("usd_per_run", usd, "usd", "seconds_per_item × usd_per_hour / 3600", filled, "your figures")
         return Cost(usd, shown=(shown,))

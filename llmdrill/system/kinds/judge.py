@@ -7,9 +7,8 @@ from typing import ClassVar, Final, Literal
 
 import numpy as np
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Share, Whole  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, Timing, weakest
+from llmdrill.system.kinds.base import Cost, Latency, Situation, Timing, explain, weakest
 from llmdrill.system.kinds.model_call import ModelCall, Tokens
 
 VERDICT_TOKENS: Final = 20
@@ -69,7 +68,7 @@ class Judge(ModelCall):
         usd = (1 + self.redos) * own.run_usd + self.redos * again.run_usd
         filled = f"(1 + {self.redos:g}) × {own.run_usd:.4g} + {self.redos:g} × {again.run_usd:.4g}"
         formula = "(1 + redos) × verdict + redos × answer"
-        shown = Explained("usd_per_run", usd, "usd", formula, filled, "redos = r + r² + … up to at_most")
+        shown = explain("usd_per_run", usd, "usd", formula, filled, "redos = r + r² + … up to at_most")
         return Cost(usd, own.month_usd, (*own.shown, shown), own.notes)
 
 

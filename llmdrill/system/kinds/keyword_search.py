@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Positive, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Memory, Situation, StageBase, spread
+from llmdrill.system.kinds.base import Cost, Latency, Memory, Situation, StageBase, explain, spread
 
 P50_S: Final = 0.005
 P95_S: Final = 0.020
@@ -44,5 +43,5 @@ class KeywordSearch(StageBase):
         size = POSTING_BYTES * at.corpus.tokens
         filled = f"8 × {at.corpus.tokens:.6g}"
         return Memory(
-            size, (Explained("index_bytes", size, "bytes", "8 × corpus tokens", filled, "assumed"),), (POSTING_WHY,)
+            size, (explain("index_bytes", size, "bytes", "8 × corpus tokens", filled, "assumed"),), (POSTING_WHY,)
         )

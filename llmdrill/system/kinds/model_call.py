@@ -25,6 +25,7 @@ from llmdrill.system.kinds.base import (
     StageBase,
     Timing,
     draw_lognormal,
+    explain,
     ordered,
     weakest,
 )
@@ -86,6 +87,8 @@ class ModelCall(StageBase):
             raise ValueError("usd_per_million_input and usd_per_million_output go together: give both or neither")
         if self.served == "self" and self.on is None:
             raise ValueError("served: self needs `on`, the accelerator it runs on")
+        if self.served == "self" and (self.ttft_p50 is None) != (self.tpot_p50 is None):
+            raise ValueError("of a self-hosted model give both ttft and tpot, or neither: the serving model gives both")
         return self
 
     def input_tokens(self, at: Situation) -> Tokens:
@@ -164,7 +167,7 @@ class ModelCall(StageBase):
         share = f" ({cached:.0%} of it at the cached price)" if cached else ""
         filled = f"({sent.mean:.6g} × {per_input:.6g}{share} + {written.mean:.6g} × {prices.written:g}) / 1e6"
         formula = "(input tokens × input price + output tokens × output price) / 1e6"
-        return Cost(usd, shown=(Explained("usd_per_call", usd, "usd", formula, filled, prices.source),))
+        return Cost(usd, shown=(explain("usd_per_call", usd, "usd", formula, filled, prices.source),))
 
     def _prices(self, at: Situation) -> Prices | None:
         if self.usd_per_million_input is not None and self.usd_per_million_output is not None:
@@ -234,7 +237,7 @@ def from_parts(ttft: Part, tpot: Part, written: Tokens, *, notes: tuple[str, ...
         return Timing(first + np.maximum(written.drawn - 1.0, 0.0) * draw_tpot(rng, n), first)
 
     output = float(np.median(written.drawn))
-    at_medians = Explained(
+    at_medians = explain(
         name="total_at_medians_s",
         value=ttft.p50_s + max(output - 1.0, 0.0) * tpot.p50_s,
         unit="seconds",

@@ -6,9 +6,18 @@ from typing import ClassVar, Final, Literal, Self
 
 from pydantic import model_validator
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Positive, Seconds, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import SOURCES, Basis, Cost, Latency, Situation, StageBase, Timing, draw_lognormal
+from llmdrill.system.kinds.base import (
+    SOURCES,
+    Basis,
+    Cost,
+    Latency,
+    Situation,
+    StageBase,
+    Timing,
+    draw_lognormal,
+    explain,
+)
 from llmdrill.system.kinds.classifier import per_thousand
 from llmdrill.system.kinds.passages import passages_before
 
@@ -47,9 +56,7 @@ class Reranker(StageBase):
         candidates = self.candidates or passages_before(at) or CANDIDATES
         p50_s = candidates * each_s
         filled = f"{candidates} × {each_s:g} s"
-        shown = Explained(
-            "latency_p50_s", p50_s, "seconds", "candidates × seconds_per_candidate", filled, SOURCES[basis]
-        )
+        shown = explain("latency_p50_s", p50_s, "seconds", "candidates × seconds_per_candidate", filled, SOURCES[basis])
         return Latency(
             lambda rng, n: Timing(draw_lognormal(rng, n, p50=p50_s, p95=P95_OVER_P50 * p50_s)),
             basis,

@@ -17,7 +17,7 @@ from llmdrill.estimate.memory import cache_room_bytes, weights_bytes
 from llmdrill.estimate.queueing import resident_batch, wait_probability
 from llmdrill.estimate.serving import DEFAULT_ENGINE
 from llmdrill.estimate.serving_steps import Load, decode_step_s, prefill_s
-from llmdrill.system.kinds.base import Cost, Latency, Memory, Timing
+from llmdrill.system.kinds.base import Cost, Latency, Memory, Timing, explain
 from llmdrill.units import format_bytes
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _shown(replica: Replica, others: float) -> tuple[Explained, ...]:
     newcomers = f"{figure(batch - 1.0)} / {figure(replica.output_tokens)}"
     constants = replica.constants
     return (
-        Explained(
+        explain(
             "batch",
             batch,
             "count",
@@ -211,7 +211,7 @@ def _shown(replica: Replica, others: float) -> tuple[Explained, ...]:
             f"1 + {figure(replica.arrivals_per_s)}/s × {figure(residence)} s",
             LITTLE,
         ),
-        Explained(
+        explain(
             "ttft_s",
             replica.ttft_s(batch),
             "seconds",
@@ -220,7 +220,7 @@ def _shown(replica: Replica, others: float) -> tuple[Explained, ...]:
             f"{figure(batch - 1.0)}) + {figure(step)}",
             source,
         ),
-        Explained(
+        explain(
             "tpot_s",
             replica.tpot_s(batch),
             "seconds",
@@ -247,7 +247,7 @@ def self_hosted_memory(call: ModelCall, at: Situation, sent: Tokens, written: To
     context = replica.input_tokens + replica.output_tokens
     cache = kv_cache_bytes(replica.model.attention, context_tokens=context, sequences=batch)
     held = call.replicas * (replica.weights_bytes + cache)
-    shown = Explained(
+    shown = explain(
         "memory_bytes",
         held,
         "bytes",
@@ -271,5 +271,5 @@ def self_hosted_cost(call: ModelCall) -> Cost:
     devices = call.replicas * call.tensor_parallel
     usd = rental_usd_per_month(usd_per_hour=per_hour, devices=devices)
     filled = f"{per_hour:g} × {devices} × 730"
-    shown = Explained("usd_per_month", usd, "usd", "usd per hour × devices × 730 hours", filled, source)
+    shown = explain("usd_per_month", usd, "usd", "usd per hour × devices × 730 hours", filled, source)
     return Cost(0.0, usd, (shown,))

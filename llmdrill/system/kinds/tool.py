@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Positive, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, spread
+from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, explain, spread
 
 P50_S: Final = 0.200
 P95_S: Final = 0.800
@@ -29,4 +28,4 @@ class Tool(StageBase):
         """Return calls times price."""
         usd = self.calls * self.usd_per_call
         filled = f"{self.calls} × {self.usd_per_call:g}"
-        return Cost(usd, shown=(Explained("usd_per_run", usd, "usd", "calls × usd_per_call", filled, "your figure"),))
+        return Cost(usd, shown=(explain("usd_per_run", usd, "usd", "calls × usd_per_call", filled, "your figure"),))

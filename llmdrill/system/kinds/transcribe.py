@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from llmdrill.estimate.explain import Explained
 from llmdrill.fields import Seconds, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, spread
+from llmdrill.system.kinds.base import Cost, Latency, Situation, StageBase, explain, spread
 
 P50_S: Final = 0.300
 P95_S: Final = 0.900
@@ -36,5 +35,5 @@ def per_minute(usd_per_minute: float | None, seconds_of_audio: float | None) -> 
         return Cost(None, notes=("the cost of audio is unknown: give usd_per_minute and seconds_of_audio",))
     usd = usd_per_minute * seconds_of_audio / 60
     filled = f"{usd_per_minute:g} × {seconds_of_audio:g} / 60"
-    shown = Explained("usd_per_run", usd, "usd", "usd_per_minute × seconds_of_audio / 60", filled, "your figures")
+    shown = explain("usd_per_run", usd, "usd", "usd_per_minute × seconds_of_audio / 60", filled, "your figures")
     return Cost(usd, shown=(shown,))

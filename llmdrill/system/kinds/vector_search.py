@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from llmdrill.estimate.explain import Explained
-from llmdrill.estimate.retrieval_index import explain_hnsw_index
+from llmdrill.estimate.explain import Explained, figure
+from llmdrill.estimate.retrieval_index import explain_hnsw_index, flat_index_bytes
 from llmdrill.fields import Count, Positive, Usd  # noqa: TC001 - pydantic reads the annotations
-from llmdrill.system.kinds.base import Cost, Latency, Memory, Situation, StageBase, Timing, draw_lognormal, spread
+from llmdrill.system.kinds.base import (
+    Cost,
+    Latency,
+    Memory,
+    Situation,
+    StageBase,
+    Timing,
+    draw_lognormal,
+    explain,
+    spread,
+)
 from llmdrill.system.kinds.passages import chunk_count, vector_dimensions
 
 SCAN_BYTES_PER_S: Final = 10e9
@@ -46,7 +56,7 @@ class VectorSearch(StageBase):
         scan_s = chunks * dimensions * self.bytes_per_value / SCAN_BYTES_PER_S
         filled = f"{chunks:.6g} × {dimensions} × {self.bytes_per_value:g} B / 10 GB/s"
         formula = "call + chunks × dimensions × bytes_per_value / scan rate"
-        shown = Explained("scan_s", scan_s, "seconds", formula, filled, "assumed scan rate")
+        shown = explain("scan_s", scan_s, "seconds", formula, filled, "assumed scan rate")
         return Latency(
             lambda rng, n: Timing(scan_s + draw_lognormal(rng, n, p50=CALL_S[0], p95=CALL_S[1])),
             "assumed",
@@ -64,7 +74,16 @@ class VectorSearch(StageBase):
         if chunks is None or dimensions is None:
             return Memory(None, notes=("the index memory is unknown: the number of chunks or dimensions is not given",))
         links = HNSW_LINKS if self.index == "hnsw" else 0
-        shown = explain_hnsw_index(
-            vectors=round(chunks), dimensions=dimensions, links=links, bytes_per_value=self.bytes_per_value
+        shown = explain_index(
+            vectors=round(chunks), dimensions=dimensions, links=links, each_bytes=self.bytes_per_value
         )
         return Memory(shown.value, (shown,))
+
+
+def explain_index(*, vectors: float, dimensions: float, links: float, each_bytes: float) -> Explained:
+    """Return the memory of a vector index with its formula: flat if it has no links, else a graph."""
+    if links:
+        return explain_hnsw_index(vectors=vectors, dimensions=dimensions, links=links, bytes_per_value=each_bytes)
+    value = flat_index_bytes(vectors=vectors, dimensions=dimensions, bytes_per_value=each_bytes)
+    filled = f"{figure(vectors)} × {figure(dimensions)} × {each_bytes:g}"
+    return explain("index_bytes", value, "bytes", "vectors × dimensions × bytes per value", filled, "counting")
