@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from pages import command_line, estimates, formats
 
 DOCS = Path(__file__).parent

@@ -119,7 +119,7 @@ def test_several_processes_open_a_new_store_and_write_at_once(tmp_path: Path) ->
 def test_opening_a_new_store_waits_while_another_process_sets_it_up(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE first (id INTEGER)")
-    other.execute("BEGIN EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.3, other.execute, ["COMMIT"])
     release.start()
     with Store(tmp_path) as store:

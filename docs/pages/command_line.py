@@ -6,9 +6,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import typer
+from pages.markdown import code, fence, table
 
 from llmdrill.cli.app import build_app
-from pages.markdown import code, fence, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,8 @@ def _command(command: Any, name: str) -> str:  # noqa: ANN401 - as above
 
 
 def _argument(one: Any) -> str:  # noqa: ANN401 - as above
-    name = (one.metavar or one.name).upper()
+    choices = getattr(one.type, "choices", None)
+    name = "|".join(map(str, choices)) if choices else (one.metavar or one.name).upper()
     many = "..." if one.nargs == -1 else ""
     return f"{name}{many}" if one.required else f"[{name}]{many}"
 

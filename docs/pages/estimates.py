@@ -8,8 +8,9 @@ import pkgutil
 import re
 from typing import TYPE_CHECKING
 
-import llmdrill.estimate
 from pages.markdown import code, fence
+
+import llmdrill.estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def _functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]
 
 def _function(name: str, function: Callable[..., object]) -> str:
     text = inspect.getdoc(function) or ""
-    body, example = (DOCTEST.split(text, maxsplit=1) + [""])[:2]
+    body, example = [*DOCTEST.split(text, maxsplit=1), ""][:2]
     pieces = SECTION.split(body)
     parts = [f"### `{name}`", fence(_signature(name, function), "python"), pieces[0].strip()]
     parts += [_section(title, said) for title, said in zip(pieces[1::2], pieces[2::2], strict=True)]
@@ -79,6 +80,8 @@ def _section(title: str, said: str) -> str:
         return f"**{title}**\n\n{fence(said, 'text')}"
     if title in {"Args", "Attributes", "Raises"}:
         items = re.split(r"\n(?=\S)", said.strip())
-        lines = [re.sub(r"^([\w, *]+): ", lambda match: f"{code(match[1])}: ", " ".join(item.split())) for item in items]
+        lines = [
+            re.sub(r"^([\w, *]+): ", lambda match: f"{code(match[1])}: ", " ".join(item.split())) for item in items
+        ]
         return f"**{title}**\n\n" + "\n".join(f"- {line}" for line in lines)
     return f"**{title}:** {' '.join(said.split())}"

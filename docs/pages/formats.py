@@ -11,6 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from pages.keys import keys_table, meanings
+from pages.markdown import code, fence, table
+
 from llmdrill.grading.coverage import COVERAGE_FLOOR, NEAREST_POINTS
 from llmdrill.scale.answers import AnswersModel, known_keys
 from llmdrill.scale.template import TEMPLATE_ID, scenario_template
@@ -21,8 +24,6 @@ from llmdrill.system.kinds.base import StageBase
 from llmdrill.system.kinds.model_call import ModelCall
 from llmdrill.system.metrics import METRICS
 from llmdrill.system.numbers import COMPUTATIONS, OF_DESIGN, compute_number
-from pages.keys import keys_table, meanings
-from pages.markdown import code, fence, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,7 +82,9 @@ def _kind(name: str, kind: type[StageBase]) -> str:
     example = dict(meanings()["examples"][name])
     own = keys_table(kind, without=ModelCall if call else StageBase, name=name)
     also = ["All settings of a call of a language model (above)."] if call else []
-    also += [f"`{key}` is `true` unless you say otherwise." for key in ("offline", "asynchronous") if _is_set(kind, key)]
+    also += [
+        f"`{key}` is `true` unless you say otherwise." for key in ("offline", "asynchronous") if _is_set(kind, key)
+    ]
     parts = [f"### `{name}`", kind.sentence, fence(f"name: {_flow_style(example)}", "yaml"), " ".join(also), own]
     notes = [f"- {note[0].upper()}{note[1:]}." for note in _estimated(name, example).notes]
     if notes:
@@ -156,7 +159,13 @@ def _computed(name: str) -> tuple[str, str, str, str]:
     given = {argument: values[argument] for argument in known.required}
     if name == "api_usd_per_month":
         given["model"] = values["priced_model"]
-    question = {"id": "x", "prompt": "x", "dimension": "count", "hint": "x", "computed": {"by": name, "arguments": given}}
+    question = {
+        "id": "x",
+        "prompt": "x",
+        "dimension": "count",
+        "hint": "x",
+        "computed": {"by": name, "arguments": given},
+    }
     explained = compute_number(scenario.NumberQuestion.model_validate(question), _scenario(), None).explained
     arguments = [code(argument) for argument in known.required] + [f"[`{argument}`]" for argument in known.optional]
     unit, formula = (explained.unit, explained.formula) if explained else ("", "")

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
+from pages.markdown import code, table
 from pydantic_core import PydanticUndefined
 
 from llmdrill import fields
 from llmdrill.content import load_yaml
-from pages.markdown import code, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

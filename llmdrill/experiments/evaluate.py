@@ -31,10 +31,8 @@ def evaluation_key(file: ScenarioFile, design: Design, *, seed: int) -> str | No
             case "retrieval":
                 return retrieval_run.retrieval_key(evaluation_folder(file), design, seed=seed)
             case "decoding":
-                from llmdrill.lab.decode_run import decoding_key
-
                 _need(design, "llm")
-                return decoding_key(decoding_run.decoding_config(file.scenario, design), seed=seed)
+                return decoding_run.completion_key(file.scenario, design, seed=seed)
             case "classification":
                 return classification_run.classification_key(file.scenario, evaluation_folder(file), design, seed=seed)
     except UsageError:

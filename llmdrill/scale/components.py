@@ -103,9 +103,7 @@ def _known_hardware(stage: StageBase) -> None:
 def parse_settings(option: Option, text: str) -> dict[str, Value]:
     """Return name → value of what was typed."""
     typed: dict[str, Value] = {}
-    for pair in re.split(r"[,;]\s+|[,;](?=\s*[a-z_]+\s*=)|\s+(?=[a-z_]+\s*=)", text.strip()):
-        if not pair.strip():
-            continue
+    for pair in _pairs(option, text):
         name, sign, value = (part.strip() for part in pair.partition("="))
         if not sign or not value:
             raise UsageError(f"'{pair.strip()[:60]}' is not name=value; settings here: {', '.join(option.ask)}")
@@ -118,6 +116,15 @@ def parse_settings(option: Option, text: str) -> dict[str, Value]:
             raise UsageError(f"'{value[:40]}' is too large to be meant") from error
         typed[name] = value if scalar is None else scalar
     return typed
+
+
+def _pairs(option: Option, text: str) -> list[str]:
+    """Return the ``name=value`` parts; in a value that holds pairs (``routes=a=0.3, b=0.7``) only names asked cut."""
+    nested = any("=" in str(option.settings[name]) for name in option.ask)
+    names = "|".join(map(re.escape, option.ask)) if nested else "[a-z_]+"
+    cut = rf"[,;](?=\s*(?:{names})\s*=)|\s+(?=(?:{names})\s*=)"
+    parts = re.split(cut if nested else rf"[,;]\s+|{cut}", text.strip())
+    return [part for part in parts if part.strip()]
 
 
 def chosen_options(scenario: Scenario, answers: Answers) -> dict[str, Option]:

@@ -107,21 +107,20 @@ def replay(events: Iterable[Event]) -> Walk:
 
 
 def refit(scenario: Scenario, events: Iterable[Event]) -> Walk:
-    """Return the walk that these events lead to where the scenario may have changed: what no longer fits is left out."""
+    """Return the walk that these events lead to if the scenario has changed since: what does not fit is left out."""
     walk = Walk()
     for event in events:
-        if event.kind == "answer" and not _fits(scenario, walk, event):
-            continue
-        walk = apply(walk, event)
+        if event.kind not in {"answer", "seen"} or _fits(scenario, walk, event):
+            walk = apply(walk, event)
     return walk
 
 
 def _fits(scenario: Scenario, walk: Walk, event: Event) -> bool:
-    prompt = next((item for item in all_items(scenario, walk.answers) if item.id == event.id), None)
-    if not isinstance(prompt, Prompt):
-        return False
+    item = next((item for item in all_items(scenario, walk.answers) if item.id == event.id), None)
+    if not isinstance(item, Prompt) or event.kind == "seen":
+        return isinstance(item, Show) and event.kind == "seen"
     try:
-        return answer(scenario, walk, replace(prompt, default=""), event.text).text == event.text
+        return answer(scenario, walk, replace(item, default=""), event.text).text == event.text
     except UsageError:
         return not event.text  # a skipped answer fits
 

@@ -103,8 +103,16 @@ def test_a_changed_requirement_is_refused_with_the_new_hash(
 @pytest.mark.parametrize(
     ("right", "wrong", "result"),
     [
-        ("usd_per_month: $20 ", "usd_per_month: $40 ", "the design promises at most $40.00; the scenario asks at most $30.00"),
-        ("  usd_per_month: $20 # the scenario asks $30: the stricter limit is the one that counts\n", "", "promises nothing"),
+        (
+            "usd_per_month: $20 ",
+            "usd_per_month: $40 ",
+            "the design promises at most $40.00; the scenario asks at most $30.00",
+        ),
+        (
+            "  usd_per_month: $20 # the scenario asks $30: the stricter limit is the one that counts\n",
+            "",
+            "promises nothing",
+        ),
         ("usd_per_month: $20 ", "usd_per_month: $2 ", "breaks at most $2.00"),
     ],
 )

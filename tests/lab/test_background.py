@@ -43,6 +43,24 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
         warmup.result()
 
 
+def test_the_thread_is_stopped_before_the_interpreter_goes() -> None:
+    code = """
+import time
+from llmdrill.lab.background import Warmup
+def work():
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        print("stopped", flush=True)
+Warmup(work).start()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize("after_s", [0.0, 0.6, 1.2, 1.8, 2.4])
 def test_leaving_while_the_model_loads_is_quick_and_silent(after_s: float) -> None:

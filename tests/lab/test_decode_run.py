@@ -74,6 +74,22 @@ def test_clocks_are_read_around_prefill_and_around_all_steps() -> None:
 
 
 @pytest.mark.lab
+def test_the_cached_prefix_is_kept_and_the_rest_of_the_prompt_is_read() -> None:
+    pytest.importorskip("torch")
+    from llmdrill.lab.decode_run import _time_cached_prefill
+    from llmdrill.lab.decoder import random_decoder
+
+    prompts = [list(range(40)), list(range(50, 90))]
+    session = random_decoder(NAMED_SHAPES["tiny"], seed=0).start(sequences=2, capacity_tokens=60)
+    session.prefill(prompts)
+    before = session.cache.keys_values.clone()
+    ticks = iter([10.0, 12.5])
+    assert _time_cached_prefill(session, prompts, 30, lambda: next(ticks)) == 2.5
+    assert session.cache.lengths.tolist() == [40, 40]
+    assert np.abs((session.cache.keys_values - before).numpy()).max() < 1e-5
+
+
+@pytest.mark.lab
 def test_a_prompt_that_is_mostly_cached_starts_sooner() -> None:
     pytest.importorskip("torch")
     config = DecodingConfig(prompt_tokens=1500, output_tokens=2, shape="tiny", repeats=5, cached_share=0.95)
@@ -177,6 +193,14 @@ def test_a_debounce_over_every_pause_sends_one_request_and_wastes_nothing() -> N
     trace = TypingTrace(keystrokes=50, interval_p50_ms=100, interval_sigma=0, debounce_ms=101)
     seen = replay_typing(trace, ttft_ms=50, total_ms=80, rng=np.random.default_rng(0))
     assert (seen.sent, seen.cancelled_before_first_token, seen.wasted_compute_share) == (1, 0, 0.0)
+
+
+def test_time_spent_on_cancelled_requests_is_counted_until_they_are_cancelled() -> None:
+    trace = TypingTrace(keystrokes=3, interval_p50_ms=100, interval_sigma=0, debounce_ms=40)
+    seen = replay_typing(trace, ttft_ms=50, total_ms=180, rng=np.random.default_rng(0))
+    assert (seen.sent, seen.cancelled_before_first_token, seen.cancelled_later) == (3, 0, 2)
+    assert seen.wasted_compute_share == pytest.approx(120 / 300)  # twice 60 ms, then 180 ms for the one that is kept
+    assert seen.wasted_share == pytest.approx(2 / 3)
 
 
 def test_a_typing_trace_with_a_negative_figure_is_refused() -> None:
