@@ -144,7 +144,9 @@ class Script:
         text = self._answers.text(prompt)
         if not text and prompt.kind == "choice":
             text = prompt.default or "none"
-        self._terminal.line(label + " ".join(text.split()))
+        import textwrap
+
+        self._terminal.line(textwrap.fill(label + " ".join(text.split()), self._terminal.width, subsequent_indent="  "))
         if self._s_per_letter:
             time.sleep(self._s_per_letter * len(text))
         return Typed(text)

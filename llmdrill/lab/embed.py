@@ -26,7 +26,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 MINILM_NAME: Final = "all-MiniLM-L6-v2"
 MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_MODEL_TOKENS: Final = 256  # with [CLS] and [SEP]; sentence_bert_config.json says the same
-_BATCH_TOKENS: Final = 1024  # activations of one batch stay in a few MB of cache: measured best from 512 to 2,048
+_BATCH_TOKENS: Final = 2048  # measured alike from 1,024 to 4,096; activations of one batch stay in the cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
@@ -90,6 +91,22 @@ class Terminal:
             console.print(printable(grid.note), style="dim")
 
 
+def paragraphs(text: str) -> list[str]:
+    r"""Return the lines to wrap one by one: a line break inside a paragraph is a space, one before a list item stays.
+
+    >>> paragraphs("one\ntwo\n- three\n\nfour")
+    ['one two', '- three', '', 'four']
+    """
+    lines: list[str] = []
+    for line in text.strip().split("\n"):
+        starts_anew = not line.strip() or not lines or not lines[-1] or re.match(r"\s*([-*•]|\d+[.)])\s", line)
+        if starts_anew:
+            lines.append(line.strip())
+        else:
+            lines[-1] += " " + line.strip()
+    return lines
+
+
 def styled(text: str, tone: Tone | Literal["title"]) -> str:
     """Return text in a tone's colour."""
     code = CODES.get(tone, "")
@@ -102,7 +119,7 @@ def _styled_block(block: Block, width: int) -> str:
         case Heading():
             return styled(block.text.upper() if block.level == 1 else block.text, "title")
         case Text():
-            return "\n".join(styled(textwrap.fill(part, width), block.tone) for part in block.text.split("\n"))
+            return "\n".join(styled(textwrap.fill(part, width), block.tone) for part in paragraphs(block.text))
         case Bullets():
             items = (textwrap.fill(item, width, initial_indent="• ", subsequent_indent="  ") for item in block.items)
             return "\n".join(styled(item, block.tone) for item in items)
@@ -115,7 +132,7 @@ def _plain_block(block: Block, width: int) -> str:
         case Heading():
             return f"{'=' if block.level == 1 else '-'}{'=' if block.level == 1 else '-'} {block.text}"
         case Text():
-            return "\n".join(textwrap.fill(part, width) for part in block.text.split("\n"))
+            return "\n".join(textwrap.fill(part, width) for part in paragraphs(block.text))
         case Bullets():
             return "\n".join(
                 textwrap.fill(item, width, initial_indent="- ", subsequent_indent="  ") for item in block.items

@@ -99,7 +99,10 @@ CASE: dict[str, Any] = {
             "question": "How are documents cut?",
             "none": "They are not.",
             "offline": True,
-            "options": (_option("fixed", "chunking", ask=("size_tokens",), method="fixed", size_tokens=200), *_fillers("chunking", method="fixed", size_tokens=100)),
+            "options": (
+                _option("fixed", "chunking", ask=("size_tokens",), method="fixed", size_tokens=200),
+                *_fillers("chunking", method="fixed", size_tokens=100),
+            ),
         },
     ),
     "flow": {
