@@ -82,7 +82,7 @@ $(READY): pyproject.toml constraints.txt
 
 # `--group` came with pip 25.1, newer than the pip that Python 3.11 to 3.13 put into a new environment.
 $(READY_DEV): $(READY)
-	$(PIP) install $(PINNED) pip
+	$(PIP) install --upgrade $(PINNED) pip
 	$(PIP) install $(PINNED) --group dev
 	@touch $@
 

@@ -11,7 +11,7 @@ import typer
 
 from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
 from llmdrill.cli.show import emit_json
-from llmdrill.errors import EXIT_NO, UsageError
+from llmdrill.errors import EXIT_NO, ContentError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from llmdrill.measurement import Measurement
@@ -33,11 +33,15 @@ def scenario_of(file: DesignFile, named: str | None) -> ScenarioFile:
     if named:
         return load_scenario(named)
     scenario_id = file.design.scenario.id
-    for folder in (file.path.parent, file.path.parent.parent, file.path.parent.parent.parent):
+    for folder in list(file.path.resolve().parents)[:3]:
         beside = folder / f"{scenario_id}.yaml"
         if beside.is_file():
             return load_scenario(str(beside))
-    return load_scenario(scenario_id)
+    try:
+        return load_scenario(scenario_id)
+    except UnknownNameError as error:
+        what = f"{error}; give its file with --scenario FILE"
+        raise ContentError([file.located.mistake(("scenario", "id"), what)]) from error
 
 
 def estimate(

@@ -97,9 +97,9 @@ def validate(
     else:
         for mistake in mistakes:
             typer.echo(str(mistake))
-        typer.echo(
-            f"{len(paths)} scenario{'s' if len(paths) != 1 else ''}, {len(mistakes)} mistakes", err=bool(mistakes)
-        )
+        counts = ((len(paths), "scenario"), (len(mistakes), "mistake"))
+        said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+        typer.echo(said, err=bool(mistakes))
     if mistakes:
         raise typer.Exit(EXIT_NO)
 

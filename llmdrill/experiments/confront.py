@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.experiments.parameters import PASSAGE_KINDS, context_tokens, stages_of
+from llmdrill.experiments.parameters import context_tokens, passages_kept, stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def _retrieval(
     sent = measurement.figure("sent_tokens")
     chunking = next(iter(stages_of(design, "chunking")), None)
     if sent is not None and sent.value and chunking is not None:
-        k = stages_of(design, *PASSAGE_KINDS)[0].k
+        k = passages_kept(design)
         yield Confrontation(
             "retrieved tokens in a prompt",
             context_tokens(design),

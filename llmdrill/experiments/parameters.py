@@ -60,7 +60,7 @@ def retrieval_plan(design: Design) -> RetrievalPlan:
         settings["rrf_k"] = int(fusion.rrf_k)
     if sparse:
         settings |= {"stem": sparse[0].stem, "codes": sparse[0].codes}
-    k = int(stages_of(design, *PASSAGE_KINDS)[0].k)
+    k = passages_kept(design)
     config = RetrievalConfig(
         retriever="hybrid" if dense and sparse else "dense" if dense else "keyword",
         chunker=chunking.method if chunking else "fixed",
@@ -76,11 +76,24 @@ def retrieval_plan(design: Design) -> RetrievalPlan:
     return RetrievalPlan(config, stand_in, tuple(_left_out(design, fusion)))
 
 
+def passages_kept(design: Design) -> int:
+    """Return how many passages the design keeps: k of the last stage on the way to the model that states one.
+
+    Raises:
+        UsageError: If none does.
+    """
+    stated = [int(stage.k) for stage in stages_of(design, *PASSAGE_KINDS) if stage.k is not None]
+    if not stated:
+        raise UsageError("no stage of the design says how many passages it keeps: set k on its search")
+    return stated[0]
+
+
 def context_tokens(design: Design) -> float:
     """Return the retrieved tokens in one prompt: k of the last stage that hands on passages, times a chunk's size."""
-    passages = next(iter(stages_of(design, *PASSAGE_KINDS)), None)
     chunking = next(iter(stages_of(design, "chunking")), None)
-    return float(passages.k * chunking.size_tokens) if passages is not None and chunking is not None else 0.0
+    if chunking is None or not stages_of(design, *PASSAGE_KINDS):
+        return 0.0
+    return float(passages_kept(design) * chunking.size_tokens)
 
 
 def prompt_tokens(scenario: Scenario, design: Design) -> float:

@@ -84,7 +84,7 @@ def _with_passes(layers: Mapping[str, int], edges: Sequence[Edge]) -> list[list[
     """Return each edge as a chain of (layer, node), with a pass node in every layer it skips."""
     chains = []
     for source, target in edges:
-        between = [(layer, f"|{source}|{target}") for layer in range(layers[source] + 1, layers[target])]
+        between = [(layer, f"|{layer}|{source}|{target}") for layer in range(layers[source] + 1, layers[target])]
         chains.append([(layers[source], source), *between, (layers[target], target)])
     return chains
 

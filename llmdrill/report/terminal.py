@@ -77,7 +77,11 @@ class Terminal:
         from rich.table import Table
 
         table = Table(
-            box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", title_style="bold", pad_edge=False
+            box=box.SIMPLE_HEAD,
+            title=printable(grid.title) or None,
+            title_justify="left",
+            title_style="bold",
+            pad_edge=False,
         )
         for column in grid.columns:
             table.add_column(

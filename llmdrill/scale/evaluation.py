@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.scale.prompts import Prompt, Show
-from llmdrill.scale.scenario import checked_limit
 from llmdrill.system.metrics import METRICS
+from llmdrill.system.scenario import parse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _planned(part: str) -> PlannedMetric:
         raise UsageError(f"unknown metric '{match['name'][:60]}'{did_you_mean(nearest_names(name, METRICS))}")
     if match["limit"] is None:
         return PlannedMetric(name, "")
-    checked_limit(METRICS[name], match["limit"].strip())
+    parse_limit(METRICS[name], match["limit"].strip())
     sign = "<=" if METRICS[name].better == "lower" else ">="
     return PlannedMetric(name, f"{sign} {match['limit'].strip()}")
 

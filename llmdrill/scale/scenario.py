@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.errors import UsageError
 from llmdrill.scale.prompts import Choice, Prompt, Show
 from llmdrill.system.metrics import METRICS
 from llmdrill.system.scenario import parse_limit
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmdrill.scale.prompts import Answers, Item
-    from llmdrill.system.metrics import Metric
     from llmdrill.system.scenario import Requirement, Scenario, Topic
 
 MOST_QUESTIONS: Final = 40
@@ -118,22 +116,8 @@ def read_limit(scenario: Scenario, requirement_id: str, text: str) -> str:
     requirement = scenario.requirement(requirement_id)
     typed = re.sub(r"^(<=|>=|<|>|at most|at least|=)\s*", "", text.strip())
     if typed and requirement is not None:
-        checked_limit(requirement.definition, typed)
+        parse_limit(requirement.definition, typed)
     return typed
-
-
-def checked_limit(metric: Metric, typed: str) -> float:
-    """Return a limit in SI units.
-
-    Raises:
-        UsageError: If it is no quantity of the metric's dimension, or out of its range.
-    """
-    value = parse_limit(metric, typed)
-    if metric.dimension == "share" and not 0 <= value <= 1:
-        raise UsageError(f"'{typed}' is no share; write it like 0.85 or 85%")
-    if value < 0:
-        raise UsageError(f"'{typed}' is negative; a limit is zero or more")
-    return value
 
 
 def topic_by_id(scenario: Scenario, name: str) -> Topic | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdrill.errors import ContentError, LlmdrillError, Mistake, UsageError
+from llmdrill.experiments.evaluate import evaluation_folder
 from llmdrill.scale.answers import load_answers
 from llmdrill.scale.flow import DOCUMENTS, REQUEST, RESPOND, parse_flow
 from llmdrill.scale.prompts import Prompt
@@ -19,7 +20,23 @@ if TYPE_CHECKING:
 
 def validate_walk(file: ScenarioFile) -> tuple[Mistake, ...]:
     """Return the mistakes that would show only in the walk, each with its place."""
-    return (*_flow_mistakes(file), *_answers_mistakes(file))
+    return (*_flow_mistakes(file), *_answers_mistakes(file), *_data_mistakes(file))
+
+
+def _data_mistakes(file: ScenarioFile) -> Iterator[Mistake]:
+    """Read what the evaluation runs on: a label whose quote is not in its document stops every measurement."""
+    kind, folder = file.scenario.evaluation.kind, evaluation_folder(file)
+    try:
+        if kind == "retrieval":
+            from llmdrill.retrieval.corpora import load_labelled_corpus
+
+            load_labelled_corpus(folder)
+        elif kind == "classification":
+            from llmdrill.retrieval.messages import load_messages
+
+            load_messages(folder / "messages")
+    except ContentError as error:
+        yield from error.mistakes
 
 
 def _flow_mistakes(file: ScenarioFile) -> Iterator[Mistake]:

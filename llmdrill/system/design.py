@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from llmdrill.catalog.load import find_accelerator, find_model
 from llmdrill.content import load_yaml, plain_scalar, validate
-from llmdrill.errors import ContentError, UnknownNameError
+from llmdrill.errors import ContentError, UnknownNameError, did_you_mean, nearest_names
 from llmdrill.fields import FileModel, Identifier, Prose
 from llmdrill.system.graph import graph_mistakes
 from llmdrill.system.kinds import Stage  # noqa: TC001 - pydantic reads the annotations
 from llmdrill.system.kinds.model_call import ModelCall
+from llmdrill.system.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +45,14 @@ class EvaluationPlan(FileModel):
     agreement: Prose | None = None
     gate: Prose | None = None
     on_failure: Prose | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: dict[str, str | float | int]) -> dict[str, str | float | int]:
+        for name in metrics:
+            if name not in METRICS:
+                raise ValueError(f"unknown metric '{name}'{did_you_mean(nearest_names(name, METRICS))}")
+        return metrics
 
 
 class Design(FileModel):

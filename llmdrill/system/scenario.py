@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from llmdrill.content import find_content, load_yaml, validate
-from llmdrill.errors import did_you_mean, nearest_names
+from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.fields import Count, FileModel, Identifier, Positive, Prose, Share
 from llmdrill.system.metrics import METRICS, Metric
 from llmdrill.units import parse_quantity
@@ -24,6 +24,22 @@ SCHEMA: Final = "llmdrill/scenario@1"
 HOURS_PER_MONTH: Final = 730.0  # 365 days of 24 hours over 12 months
 STEPS: Final = ("S", "C", "A", "L", "E")
 Step = Literal["S", "C", "A", "L", "E"]
+# Keys of `evaluation.settings`, by kind of run; "all": the corpus in production, for the estimate of its index.
+EVALUATION_SETTINGS: Final = {
+    "all": ("corpus_tokens", "documents", "chunks"),
+    "retrieval": (),
+    "decoding": (
+        "shape",
+        "model",
+        "repeats",
+        "keystrokes",
+        "interval_p50_ms",
+        "interval_sigma",
+        "service_ttft_ms",
+        "service_total_ms",
+    ),
+    "classification": ("usd_per_false_positive", "usd_per_false_negative"),
+}
 Value = str | int | float | bool
 
 
@@ -88,7 +104,10 @@ class Requirement(FileModel):
         wanted = "at_most" if known.better == "lower" else "at_least"
         if (self.at_most is None) == (self.at_least is None) or getattr(self, wanted) is None:
             raise ValueError(f"'{self.metric}' needs exactly the key {wanted}")
-        parse_limit(known, getattr(self, wanted))
+        try:
+            parse_limit(known, getattr(self, wanted))
+        except UsageError as error:
+            raise ValueError(f"{wanted}: {error}") from error
         return self
 
     @property
@@ -103,8 +122,17 @@ class Requirement(FileModel):
 
 
 def parse_limit(metric: Metric, written: str | float | None) -> float:
-    """Return a limit in SI units from what a person wrote."""
-    return float(written) if isinstance(written, int | float) else parse_quantity(str(written), metric.dimension)
+    """Return a limit in SI units from what a person wrote.
+
+    Raises:
+        UsageError: If it is no quantity of the metric's dimension, negative, or a share above one.
+    """
+    value = float(written) if isinstance(written, int | float) else parse_quantity(str(written), metric.dimension)
+    if value < 0:
+        raise UsageError(f"'{written}' is negative; a limit is zero or more")
+    if metric.dimension == "share" and value > 1:
+        raise UsageError(f"'{written}' is no share; write it like 0.85 or 85%")
+    return value
 
 
 class Option(FileModel):
@@ -189,8 +217,11 @@ class NumberQuestion(FileModel):
 
     @model_validator(mode="after")
     def _expectable(self) -> Self:
-        if self.expect is not None and isinstance(self.expect, str) and self.dimension != "stage":
-            parse_quantity(self.expect, self.dimension)
+        if isinstance(self.expect, str) and self.dimension != "stage":
+            try:
+                parse_quantity(self.expect, self.dimension)
+            except UsageError as error:
+                raise ValueError(f"expect: {error}") from error
         return self
 
 
@@ -209,6 +240,11 @@ class Evaluation(FileModel):
         for name in self.metrics:
             if name not in METRICS:
                 raise ValueError(f"unknown metric '{name}'{did_you_mean(nearest_names(name, METRICS))}")
+        known = (*EVALUATION_SETTINGS["all"], *EVALUATION_SETTINGS[self.kind])
+        for name in self.settings:
+            if name not in known:
+                hint = did_you_mean(nearest_names(name, known)) or f" (known: {', '.join(known)})"
+                raise ValueError(f"settings: unknown key '{name}'{hint}")
         return self
 
 

@@ -16,7 +16,7 @@ from llmdrill.report.terminal import Terminal, printable, wants_plain
 from llmdrill.report.walk_views import flow_drawing
 from llmdrill.scale.flow import FlowGraph
 
-BOX = re.compile("[\u2500-\u257f•…▏-█]")
+BOX = re.compile("[\u2500-\u259f]")
 NAMES = ("request", "guard", "cache", "embed", "search", "keywords", "rrf", "rerank", "llm", "respond")
 
 
