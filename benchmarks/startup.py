@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = ROOT / "scenarios" / "moderation" / "designs" / "reference.design.yaml"
+REFERENCE = ROOT / "scenarios" / "rag" / "designs" / "reference.design.yaml"
 LLMDRILL = [sys.executable, "-m", "llmdrill"]
 KV = ["calc", "kv", "--layers", "80", "--kv-heads", "8", "--head-dim", "128", "--context", "100000", "--json"]
 COST = ["calc", "cost", "--model", "gpt-4o-mini", "--input", "500", "--output", "200", "--requests", "1M", "--json"]
@@ -67,7 +67,7 @@ def time_first_prompt(environ: dict[str, str]) -> float:
     master, slave = pty.openpty()
     began = time.perf_counter()
     process = subprocess.Popen(
-        [*LLMDRILL, "design", "moderation"], stdin=slave, stdout=slave, stderr=slave, env=environ
+        [*LLMDRILL, "design", "rag"], stdin=slave, stdout=slave, stderr=slave, env=environ
     )
     os.close(slave)
     seen = b""

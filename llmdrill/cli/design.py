@@ -62,9 +62,9 @@ def design(
     time_scale: Annotated[float, typer.Option("--time-scale", hidden=True)] = 1.0,
 ) -> None:
     """Walk through a scenario: Scenario, Components, Architecture, Latency & cost, Evaluation."""
-    from llmdrill.cli.scenario import print_scenarios
-
     if scenario is None:
+        from llmdrill.cli.scenario import print_scenarios
+
         print_scenarios(json_=json_)
         return
     from llmdrill.system.scenario import load_scenario

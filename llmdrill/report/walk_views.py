@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
-from llmdrill.report.boxes import draw_boxes, draw_words
 from llmdrill.units import format_share
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ def callout_view(role: Role, what: str) -> Blocks:
 
 def flow_view(found: Architecture, *, width: int, plain: bool) -> Blocks:
     """Show the flow as boxes (words in plain mode), the offline line, and what is wrong."""
+    from llmdrill.report.boxes import draw_words
+
     blocks = [Drawing(flow_drawing(found.online, width=width, plain=plain))]
     if found.offline is not None:
         blocks.append(Drawing("offline: " + draw_words(found.offline.names, found.offline.edges).replace("\n", "; ")))
@@ -59,6 +60,8 @@ def flow_view(found: Architecture, *, width: int, plain: bool) -> Blocks:
 
 def flow_drawing(graph: FlowGraph, *, width: int, plain: bool) -> str:
     """Return the drawing of one flow."""
+    from llmdrill.report.boxes import draw_boxes, draw_words
+
     return draw_words(graph.names, graph.edges) if plain else draw_boxes(graph.names, graph.edges, width=width)
 
 
