@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINNED := -c constraints.txt
-TORCH := install --no-deps $(PINNED) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+TORCH := install --no-deps --retries 2 $(PINNED) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 
 # The first of these that is new enough and can make environments; PYTHON=… names another.
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
@@ -73,7 +73,7 @@ $(READY): pyproject.toml constraints.txt
 	@if ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then \
 	  if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then echo "$(VENV) is no environment; move it away" >&2; exit 2; fi; \
 	  $(find_python); \
-	  echo "Making $(VENV) with $$("$$python" --version); about 1 GB, once."; \
+	  echo "Making $(VENV) with $$("$$python" --version); about 1.5 GB, once."; \
 	  "$$python" -m venv --clear $(VENV); \
 	fi
 	$(PIP) $(TORCH)

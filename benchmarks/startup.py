@@ -66,9 +66,7 @@ def time_first_prompt(environ: dict[str, str]) -> float:
     """Return the seconds until the walk asks its first question on a pseudo-terminal."""
     master, slave = pty.openpty()
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [*LLMDRILL, "design", "rag"], stdin=slave, stdout=slave, stderr=slave, env=environ
-    )
+    process = subprocess.Popen([*LLMDRILL, "design", "rag"], stdin=slave, stdout=slave, stderr=slave, env=environ)
     os.close(slave)
     seen = b""
     while b"S 4" not in seen and b"> " not in seen.rsplit(b"\n", 1)[-1]:

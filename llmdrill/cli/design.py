@@ -69,6 +69,8 @@ def design(
         return
     from llmdrill.system.scenario import load_scenario
 
+    if minutes is not None and not minutes > 0:  # nan is no range error to typer
+        raise UsageError("--minutes must be a number from 1 to 600")
     file = load_scenario(scenario)
     limit = None if no_timer else minutes or float(file.scenario.minutes)
     chosen = WalkOptions(out, json_, plain, seed, embedder, limit, time_scale)

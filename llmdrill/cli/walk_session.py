@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -117,14 +118,19 @@ class WalkSession:
         for line, tone in self.shows.prompt_lines(prompt, self.walk):
             self.terminal.line(line, tone)
         if self._on_first_prompt is not None:
-            self.terminal.line(f"(commands: {' '.join(name.split()[0] for name in COMMANDS)}, or :help)", "dim")
+            commands = f"(commands: {' '.join(name.split()[0] for name in COMMANDS)}, or :help)"
+            self.terminal.line(textwrap.fill(commands, self.terminal.width), "dim")
         spent = 0.0  # on this prompt: refused answers and commands count, a pause does not
         while True:
             label = self._label(prompt)
             if self._on_first_prompt is not None:
                 start, self._on_first_prompt = self._on_first_prompt, None
                 start()
-            typed = self.source.answer(prompt, label)
+            try:
+                typed = self.source.answer(prompt, label)
+            except UsageError as error:  # the editor did not work
+                self.terminal.line(str(error), "warn")
+                continue
             spent += typed.seconds
             if self._answered(prompt, replace(typed, seconds=spent)):
                 return
@@ -136,7 +142,7 @@ class WalkSession:
             remaining = self.minutes * 60 - self.walk.seconds
             sign, whole = ("-" if remaining < 0 else ""), abs(int(remaining))
             left = f" {sign}{whole // 60}:{whole % 60:02d}"
-        default = f" [{_short(prompt.default)}]" if prompt.default else ""
+        default = f" [{_short(prompt.default, self.terminal.width - 20)}]" if prompt.default else ""
         return f"{prompt.step}{left}{default} {PROMPT_MARK} "
 
     def _answered(self, prompt: Prompt, typed: Typed) -> bool:
@@ -211,5 +217,6 @@ class WalkSession:
         raise typer.Exit(0)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "…"
+def _short(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

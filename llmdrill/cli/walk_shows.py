@@ -134,12 +134,13 @@ class Shows:
                 yield line, "plain"
         elif prompt.kind == "choice":
             for number, choice in enumerate(prompt.choices, start=1):
-                yield f"  {number} {choice.id}: {choice.label}" if choice.id != NONE else f"  {number} none", "plain"
+                label = f"{number} {choice.id}: {choice.label}" if choice.id != NONE else f"{number} none"
+                yield textwrap.fill(label, width, initial_indent="  ", subsequent_indent="    "), "plain"
                 yield textwrap.fill(choice.detail, width, initial_indent="      ", subsequent_indent="      "), "dim"
         elif prompt.kind == "self":
             evidence = walk_views.evidence_text(self._evidence(prompt, walk))
-            if evidence:
-                yield evidence, "dim"
+            for line in evidence.splitlines():
+                yield textwrap.fill(line, width, subsequent_indent="  "), "dim"
         if prompt.detail:
             yield textwrap.fill(prompt.detail, width), "dim"
 

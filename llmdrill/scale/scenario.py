@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -42,20 +43,21 @@ class Asked:
 
 def items(scenario: Scenario, answers: Answers) -> Iterator[Item]:
     """Yield the step's items in order; what follows a question depends on its answer."""
+    known = frozenset(asked.topic for asked in asked_questions(scenario, answers))
+    told = {name for topic in scenario.topics if topic.id in known for name in topic.reveals}
     yield Show("show.brief", "S", "brief")
     for number in range(1, MOST_QUESTIONS + 1):
-        prompt = _ask(scenario, answers, number)
+        prompt = _ask(scenario, known, number)
         yield prompt
         typed = answers.get(prompt.id, "")
         if not typed:
             break
         yield from _answer_items(scenario, answers, number, typed)
     for requirement in scenario.requirements:
-        yield _promise(scenario, answers, requirement)
+        yield _promise(requirement, told=requirement.id in told)
 
 
-def _ask(scenario: Scenario, answers: Answers, number: int) -> Prompt:
-    known = {asked.topic for asked in asked_questions(scenario, answers)}
+def _ask(scenario: Scenario, known: frozenset[str | None], number: int) -> Prompt:
     return Prompt(
         id=f"ask.{number}",
         step="S",
@@ -86,10 +88,9 @@ def _answer_items(scenario: Scenario, answers: Answers, number: int, typed: str)
         yield Show(f"show.fact.{number}", "S", "fact", match.id)
 
 
-def _promise(scenario: Scenario, answers: Answers, requirement: Requirement) -> Prompt:
+def _promise(requirement: Requirement, *, told: bool) -> Prompt:
     metric = requirement.definition
     word = "at most" if metric.better == "lower" else "at least"
-    told = requirement.id in revealed_requirements(scenario, answers)
     return Prompt(
         id=f"promise.{requirement.id}",
         step="S",
@@ -138,12 +139,6 @@ def asked_questions(scenario: Scenario, answers: Answers) -> tuple[Asked, ...]:
     return tuple(asked)
 
 
-def revealed_requirements(scenario: Scenario, answers: Answers) -> frozenset[str]:
-    """Return the ids of the requirements that the answers given so far state."""
-    known = {asked.topic for asked in asked_questions(scenario, answers)}
-    return frozenset(name for topic in scenario.topics if topic.id in known for name in topic.reveals)
-
-
 def missed_topics(scenario: Scenario, answers: Answers) -> tuple[Topic, ...]:
     """Return the important topics never asked for."""
     known = {asked.topic for asked in asked_questions(scenario, answers)}
@@ -174,6 +169,7 @@ def match_topic(scenario: Scenario, words: str) -> Topic | None:
     return next(topic for score, topic in scored if score == best) if best >= MATCH_FLOOR else None
 
 
+@functools.lru_cache(maxsize=512)  # the walk matches the same questions again at every prompt
 def _words(text: str) -> frozenset[str]:
     """Return the words that carry meaning, their commonest English endings cut."""
     found = re.findall(r"[a-z0-9]+", text.lower())

@@ -125,6 +125,8 @@ class Workbench:
         return self.begin_run(design).result()
 
     def _measure(self, design: Design) -> Run:
+        if self._is_timed:
+            self._embed()  # let the embedding model finish loading: it would run beside what is timed
         try:
             measured = run_evaluation(
                 self.file, design, load_embedder=self._load_embedder, seed=self.seed, cache=self._cache
@@ -140,8 +142,15 @@ class Workbench:
         verdicts = check_design(file, self.scenario, estimate, run.measurement, expected_key=key)
         return Judged(file, estimate, run, verdicts)
 
+    @property
+    def _is_timed(self) -> bool:
+        """Whether the run's figures are times, which work beside it would spoil."""
+        return self.scenario.evaluation.kind == "decoding"
+
     def begin_reference(self) -> None:
-        """Start measuring the reference design in the background."""
+        """Start measuring the reference design in the background, unless what is measured is time."""
+        if self._is_timed:
+            return
         with contextlib.suppress(LlmdrillError):  # said where the reference is shown
             self.begin_run(load_design(self._reference_path()).design)
 

@@ -58,7 +58,7 @@ def test_what_is_within_stays_within_a_wider_tolerance(
 @pytest.mark.parametrize(
     ("stated", "within"), [(2.0, True), (0.5, True), (2.01, False), (0.49, False), (1.0, True), (-1.0, False)]
 )
-def test_the_tolerance_is_a_factor_up_and_down_and_its_ends_belong_to_it(stated: float, within: bool) -> None:  # noqa: FBT001 - a case's outcome
+def test_the_tolerance_is_a_factor_up_and_down_and_its_ends_belong_to_it(stated: float, within: bool) -> None:
     assert grade_number("x", stated=stated, computed=1.0, tolerance_ratio=2.0).within is within
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_is_neither_right_nor_wrong(
     stated: float | str | None,
     computed: float | str | None,
     ratio: float | None,
-    within: bool | None,  # noqa: FBT001 - as above
+    within: bool | None,
 ) -> None:
     grade = grade_number("x", stated=stated, computed=computed, tolerance_ratio=1.5)
     assert (grade.ratio, grade.within) == (ratio, within)
@@ -172,7 +172,7 @@ def test_a_negation_that_the_point_has_as_well_is_no_reason_to_look_twice() -> N
 @pytest.mark.parametrize(
     ("sentence", "warned"), [("Keep 20 of them.", True), ("Keep 5 of them.", False), ("Keep some of them.", False)]
 )
-def test_a_number_that_disagrees_is_warned_of(sentence: str, warned: bool) -> None:  # noqa: FBT001 - as above
+def test_a_number_that_disagrees_is_warned_of(sentence: str, warned: bool) -> None:
     point = POINT.model_copy(
         update={"text": "The top 5 are kept.", "accept": ("Keep the five best.", "Five are kept.")}
     )

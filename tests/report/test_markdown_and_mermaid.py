@@ -12,10 +12,10 @@ from llmdrill.report.markdown import to_markdown
 from llmdrill.report.mermaid import mermaid
 
 MARKUP = (
-    "a | b", "a | b\n--- | ---\n1 | 2", "`code`", "```\nfence", "~~~\nfence", "# title", "#", "## x", "Title\n===", "x\n---",
-    "***", "___", "- item", "+ item", "* item", "1. item", "12) item", "    code", "> quote", "a  \nb", "<script>alert(1)</script>",
-    "<!-- gone -->", "&lt;b&gt;", "&#60;b", "[a](http://x)", "![a](b)", "[a]: http://x", "*a*", "__a__", "~~a~~", "\\", "a\\|b",
-    "a\rb# c", "$4 and $5", "",
+    "a | b", "a | b\n--- | ---\n1 | 2", "`code`", "```\nfence", "~~~\nfence", "# title", "#", "## x", "Title\n===",
+    "x\n---", "***", "___", "- item", "+ item", "* item", "1. item", "12) item", "    code", "> quote", "a  \nb",
+    "<script>alert(1)</script>", "<!-- gone -->", "&lt;b&gt;", "&#60;b", "[a](http://x)", "![a](b)", "[a]: http://x",
+    "*a*", "__a__", "~~a~~", "\\", "a\\|b", "a\rb# c", "$4 and $5", "",
 )  # fmt: skip
 WORDS = st.one_of(
     st.sampled_from(MARKUP),
@@ -78,7 +78,7 @@ def test_a_table_keeps_its_columns_whatever_its_cells_hold(one: str, two: str) -
 @given(st.text(alphabet="`~ab\n", max_size=30))
 def test_a_drawing_is_one_fence_whatever_it_holds(text: str) -> None:
     tokens = _reader().parse(to_markdown((Drawing(text, "mermaid"), END)))
-    assert [token.type for token in tokens][0] == "fence"
+    assert next(token.type for token in tokens) == "fence"
     assert tokens[0].content.rstrip("\n") == text.rstrip("\n")
     assert tokens[0].info == "mermaid"
     assert [token.type for token in tokens][1:] == ["paragraph_open", "inline", "paragraph_close"]

@@ -148,7 +148,7 @@ def test_a_row_too_wide_for_a_plain_window_becomes_one_line_a_cell() -> None:
         (True, {"TERM": "xterm", "CI": "true"}, True),
     ],
 )
-def test_plain_mode_is_chosen_where_no_person_looks(terminal: bool, environ: dict[str, str], plain: bool) -> None:  # noqa: FBT001 - cases
+def test_plain_mode_is_chosen_where_no_person_looks(terminal: bool, environ: dict[str, str], plain: bool) -> None:
     class Stream(io.StringIO):
         def isatty(self) -> bool:
             return terminal

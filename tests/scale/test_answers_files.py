@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from walk_cases import case, finish, write_case
@@ -11,6 +11,9 @@ from llmdrill.errors import ContentError, UsageError
 from llmdrill.scale.answers import as_typed, load_answers
 from llmdrill.scale.validate import replay_answers, validate_walk
 from llmdrill.scale.walk import Walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = "schema: llmdrill/answers@1\nscenario: case\nsteps:\n"
 CHOSEN = "  C: {role.llm: small, role.guard: rules}\n"
@@ -47,7 +50,7 @@ def test_the_order_of_steps_and_keys_is_of_no_matter(tmp_path: Path) -> None:
     ("value", "typed"),
     [(None, ""), (True, "yes"), (False, "no"), (1_000_000.0, "1000000"), (0.85, "0.85"), (3, "3"), ("x", "x")],
 )
-def test_a_scalar_is_what_a_person_would_type(value: str | float | bool | None, typed: str) -> None:  # noqa: FBT001 - a scalar
+def test_a_scalar_is_what_a_person_would_type(value: str | float | bool | None, typed: str) -> None:
     assert as_typed(value) == typed
 
 
