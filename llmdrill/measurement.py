@@ -118,7 +118,7 @@ def measurements_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - plain JSON data
     if isinstance(value, float):
-        return six_digits(value)
+        return value if value.is_integer() else six_digits(value)  # bytes and counts stay exact
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -68,6 +68,8 @@ class GroupBootstrap:
             return Figure(name, None, n=0, note=_joined(note, "nothing to count"))
         drawn = self.quantiles(lambda w: _ratio(w @ (part & whole), w @ whole))
         wilson = wilson_interval(successes=hits, n=n)
+        if drawn is None:
+            return Figure(name, hits / n, wilson.low, wilson.high, n, _joined(note, "95 %, Wilson"))
         low, high = min(drawn.low, wilson.low), max(drawn.high, wilson.high)
         return Figure(name, hits / n, low, high, n, _joined(note, "95 %, the wider of Wilson and bootstrap by group"))
 
@@ -75,14 +77,16 @@ class GroupBootstrap:
         """Return a figure that ``compute`` makes of message weights (R, N), with its bootstrap interval."""
         value = float(compute(np.ones((1, self._weights.shape[1])))[0])
         drawn = self.quantiles(compute)
-        known = None if math.isnan(value) else value
-        return Figure(name, known, drawn.low, drawn.high, n, _joined(note, "95 %, bootstrap by group"))
+        if math.isnan(value) or drawn is None:
+            return Figure(name, None, n=0, note=_joined(note, "nothing to count"))
+        return Figure(name, value, drawn.low, drawn.high, n, _joined(note, "95 %, bootstrap by group"))
 
-    def quantiles(self, compute: Callable[[Floats], Floats]) -> Wilson:
+    def quantiles(self, compute: Callable[[Floats], Floats]) -> Wilson | None:
+        """Return the interval over the resamples in which there was something to count; None if there were none."""
         drawn = compute(self._weights.astype(np.float64))
         drawn = drawn[~np.isnan(drawn)]
         if len(drawn) == 0:
-            return Wilson(math.nan, math.nan)
+            return None
         low, high = np.quantile(drawn, (0.025, 0.975))
         return Wilson(float(low), float(high))
 

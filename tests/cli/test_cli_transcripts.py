@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from cli_cases import ROOT, run, without_torch
 
 from llmdrill.content import content_files, shipped_folder
+
+sys.path.insert(0, str(ROOT / "tests" / "scale"))  # the small scenario of the walk's own tests
+from walk_cases import write_case
 
 SHIPPED = sorted(content_files("scenarios"))
 SCENARIOS = shipped_folder("scenarios")
@@ -79,11 +83,26 @@ def test_a_shipped_demo_replays_without_torch_and_leaves_what_needs_it_unknown(n
     assert not list(report.parent.glob("*.measured.json"))
 
 
-def test_with_gate_what_is_unknown_is_not_a_pass(tmp_path: Path) -> None:
-    ran = run(
-        "design", "moderation", "--answers", _demo("moderation"), "--gate", "--out", tmp_path / "out",
-        environ=without_torch(tmp_path),
+def _case(call: Any, folder: Path, *arguments: str) -> Any:
+    """Replay good answers to the small scenario: nothing of it can be measured, and no model is looked for."""
+    if not (folder / "case.yaml").exists():
+        write_case(folder)
+    answers = folder / "my.answers.yaml"
+    answers.write_text(
+        "schema: llmdrill/answers@1\nscenario: case\nsteps:\n"
+        "  S: {ask: [how-fast, money], promise.recall: 85%}\n"
+        "  C: {role.guard: rules, role.llm: small}\n  A: {flow: request -> guard -> llm -> respond}\n",
+        encoding="utf-8",
+    )
+    return call(
+        "design", folder / "case.yaml", "--answers", answers, "--embedder", folder / "none", "--out", folder / "out",
+        *arguments,
     )  # fmt: skip
+
+
+def test_with_gate_what_is_unknown_is_not_a_pass(call: Any, tmp_path: Path) -> None:
+    assert _case(call, tmp_path).status == 0
+    ran = _case(call, tmp_path, "--gate")
     assert ran.status == 1
     assert "UNKNOWN" in ran.out
     assert "\x1b" not in ran.out
@@ -111,11 +130,10 @@ def test_the_demo_with_the_model_prints_one_object_and_the_same_twice(tmp_path: 
     assert [row["result"] for row in checked.json["verdicts"]] == [row["result"] for row in found["verdicts"]]
 
 
-def test_existing_files_of_a_walk_are_replaced_only_where_the_folder_was_named(tmp_path: Path) -> None:
-    environ, folder = without_torch(tmp_path), tmp_path / "out"
+def test_files_of_a_replay_are_replaced_in_the_folder_that_was_named(call: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        run("design", "moderation", "--answers", _demo("moderation"), "--json", "--out", folder, environ=environ)
-    assert sorted(path.name for path in folder.iterdir()) == ["moderation.design.yaml", "moderation.report.md"]
+        assert _case(call, tmp_path, "--json").json["scenario"] == "case"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case.design.yaml", "case.report.md"]
 
 
 # --- answers files --------------------------------------------------------------------------------------------------
@@ -333,7 +351,6 @@ def test_resume_without_an_open_walk_says_so_and_refuses_a_number_it_does_not_kn
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     import subprocess
-    import sys
 
     script = f"'{sys.executable}' -m llmdrill schema scenario | head -c 10; echo \"${{PIPESTATUS[0]}}\""
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
@@ -346,7 +363,7 @@ def test_an_encoding_without_our_letters_costs_letters_and_no_traceback() -> Non
 
 
 def test_the_module_and_the_command_are_the_same() -> None:
-    command = shutil.which("llmdrill") or str(Path(__import__("sys").executable).with_name("llmdrill"))
+    command = shutil.which("llmdrill") or str(Path(sys.executable).with_name("llmdrill"))
     import subprocess
 
     if not Path(command).is_file():

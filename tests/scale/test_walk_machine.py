@@ -122,7 +122,7 @@ def _offline(scenario: Scenario, role_id: str) -> bool:
     return role.offline
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(MOVES)
 def test_whatever_is_typed_the_walk_is_kept_replayed_and_finished(tmp_path_factory: Any, moves: list[Any]) -> None:
     scenario = case()
@@ -137,7 +137,7 @@ def test_whatever_is_typed_the_walk_is_kept_replayed_and_finished(tmp_path_facto
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(moves=MOVES)
 def test_the_shipped_scenarios_bear_whatever_is_typed(name: str, moves: list[Any]) -> None:
     scenario = load_scenario(name).scenario
@@ -146,7 +146,7 @@ def test_the_shipped_scenarios_bear_whatever_is_typed(name: str, moves: list[Any
     _assert_can_be_finished(scenario, replay(events))
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.builds(
