@@ -24,6 +24,7 @@ PLAN_PROMPTS: Final = {
     "gate": "Which regression gate stops a release?",
     "on_failure": "What happens when the gate fails, or quality drops in production?",
 }
+_AGAINST: Final = {"<=": {">", ">=", "≥"}, ">=": {"<", "<=", "≤"}}
 _METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)(?=[\s<>=≥≤]|$)\s*(?:<=|>=|<|>|=|≥|≤)?\s*(?P<limit>.+)?$")
 _BETWEEN = re.compile(r"[;\n]|,(?![0-9]{3}(?![0-9]))")  # a comma between metrics, not the one in $1,000,000
 
@@ -79,6 +80,8 @@ def _planned(part: str) -> PlannedMetric:
         return PlannedMetric(name, "")
     parse_limit(METRICS[name], match["limit"].strip())
     sign = "<=" if METRICS[name].better == "lower" else ">="
+    if match["sign"] in _AGAINST[sign]:
+        raise UsageError(f"{name} is better {METRICS[name].better}: write {name} {sign} {match['limit'].strip()}")
     return PlannedMetric(name, f"{sign} {match['limit'].strip()}")
 
 
