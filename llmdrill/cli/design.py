@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
-from llmdrill.errors import EXIT_NO, UsageError
+from llmdrill.errors import EXIT_NO, InterruptedByPersonError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,8 +210,12 @@ class _Run:
             minutes=self.chosen.minutes,
             on_first_prompt=self._start_loading,
         )
-        result = shows.result(walking.run())
-        document = self._write(result, overwrite=self.chosen.out is not None and session is None)
+        walk = walking.run()
+        try:
+            result = shows.result(walk)
+            document = self._write(result, overwrite=self.chosen.out is not None and session is None)
+        except InterruptedByPersonError as error:
+            raise InterruptedByPersonError(f"interrupted: {walking.saved.how_to_resume}") from error
         if store is not None and session is not None:
             import json
 

@@ -25,7 +25,7 @@ PLAN_PROMPTS: Final = {
     "on_failure": "What happens when the gate fails, or quality drops in production?",
 }
 _AGAINST: Final = {"<=": {">", ">=", "≥"}, ">=": {"<", "<=", "≤"}}
-_METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)(?=[\s<>=≥≤]|$)\s*(?:<=|>=|<|>|=|≥|≤)?\s*(?P<limit>.+)?$")
+_METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)(?=[\s<>=≥≤]|$)\s*(?P<sign><=|>=|<|>|=|≥|≤)?\s*(?P<limit>.+)?$")
 _BETWEEN = re.compile(r"[;\n]|,(?![0-9]{3}(?![0-9]))")  # a comma between metrics, not the one in $1,000,000
 
 
