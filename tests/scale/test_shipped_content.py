@@ -101,8 +101,10 @@ def test_measured_the_reference_passes_everything_and_each_worse_design_fails_ex
         rows = check_design(design, scenario, estimate_design(design.design, scenario), run, expected_key=key)
         told = {row.requirement: f"{row.result}: {row.why}" for row in rows}
         fails = {row.requirement for row in rows if row.result == "fail"}
-        busy = timed if os.getloadavg()[0] > (os.cpu_count() or 1) else set()  # others' work is in these clocks
-        assert fails - busy == _fails(name, design_name) - busy, told
+        # A clock holds others' work too, and no worse design is said to fail by this machine's clock.
+        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        unjudged = timed if busy or design_name != scenario.reference.design else set()
+        assert fails - unjudged == _fails(name, design_name), told
         assert run is None or not [row for row in rows if row.result == "unknown"], told
 
 
