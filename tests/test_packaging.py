@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import llmdrill
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+OF_MAKE = {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "VENV", "PYTHON"}
 HEAVY = ("torch", "numpy", "pydantic", "rich", "transformers", "tokenizers", "tiktoken", "fsrs")
 
 
@@ -136,7 +138,9 @@ def test_imports_go_down_only() -> None:
 def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    # Without what a make around this test hands down: its VENV and PYTHON would win over ours.
+    kept = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    return subprocess.run(["make", *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False)
 
 
 def fake_python(folder: Path, version: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,6 +73,7 @@ def design(
     if minutes is not None and not minutes > 0:  # nan is no range error to typer
         raise UsageError("--minutes must be a number from 1 to 600")
     file = load_scenario(scenario)
+    _need_folder(out)
     limit = None if no_timer else minutes or float(file.scenario.minutes)
     chosen = WalkOptions(out, json_, plain, seed, embedder, limit, time_scale)
     if demo:
@@ -106,6 +108,17 @@ def resume(
             _print_sessions(found)
         _need_terminal(chosen.subject)
         _continue(store, chosen, plain=plain)
+
+
+def _need_folder(out: Path | None) -> None:
+    """Refuse an output folder that cannot be written before anything is asked or run."""
+    folder = out or Path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write there ({error.strerror}); give --out a folder you own") from error
 
 
 def _need_terminal(scenario: str) -> None:

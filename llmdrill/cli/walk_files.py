@@ -44,8 +44,10 @@ def write_walk(result: WalkResult, design_text: str, folder: Path, *, overwrite:
         if measured and measurement:
             measured.write_text(json.dumps(measurements_json([measurement]), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        what = f"{folder}: cannot write the report there ({error.strerror}); the walk itself is saved"
-        raise UsageError(f"{what}: `llmdrill resume` finishes it, or give --out a folder you own") from error
+        what = f"{folder}: cannot write the report there ({error.strerror})"
+        raise UsageError(
+            f"{what}; `llmdrill resume` finishes a walk that was typed; else give --out another"
+        ) from error
     return Written(design, report, measured)
 
 

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from llmdrill.system.scenario import Scenario
 
 PROMPT_MARK = ">"
+SLOW = {
+    "confront": "running your design on this machine",
+    "evaluation": "measuring your design on this machine",
+    "reference": "measuring the reference design",
+    "coverage": "looking for evidence in what you wrote",
+}
 
 
 def utc_now() -> str:
@@ -91,6 +97,8 @@ class WalkSession:
             while (item := next_item(self.scenario, self.walk)) is not None:
                 self._announce(item)
                 if isinstance(item, Show):
+                    if item.what in SLOW:
+                        self.terminal.line(f"({SLOW[item.what]} …)", "dim")
                     self.terminal.write(self.shows.blocks(item, self.walk))
                     self._record(seen(item))
                 else:

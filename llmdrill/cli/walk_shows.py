@@ -96,7 +96,10 @@ class Shows:
                     if run.measurement
                     else measurement_views.no_measurement_view(run.reason)
                 )
-                return (*seen, *estimate_views.verdict_view(judged.verdicts))
+                verdicts = estimate_views.verdict_view(judged.verdicts)
+                planned = bench.planned(answers, judged)
+                own = estimate_views.verdict_view(planned, title="Your own thresholds") if planned else ()
+                return (*seen, *verdicts, *own)
             case "coverage":
                 return walk_views.coverage_view(bench.coverage(answers))
             case "reference":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -68,9 +69,10 @@ def measure_completion(scenario: Scenario, design: Design, *, seed: int) -> Meas
     """Run the design's prompts through a real decoder on this machine, and replay the typing trace."""
     from llmdrill.lab.decode_run import measure_decoding
 
+    busy = _busy_note()
     measured = measure_decoding(decoding_config(scenario, design), seed=seed)
     typed = _typing_figures(scenario, design, seed=seed)
-    notes = (*measured.notes, *((TYPING_NOTE,) if typed else ()))
+    notes = (*measured.notes, *((TYPING_NOTE,) if typed else ()), *busy)
     key = completion_key(scenario, design, seed=seed)
     return replace(measured, key=key, figures=(*measured.figures, *typed), notes=notes)
 
@@ -92,6 +94,14 @@ def _typing_figures(scenario: Scenario, design: Design, *, seed: int) -> tuple[F
         Figure("typing_requests_per_keystroke", seen.sent / trace.keystrokes, n=trace.keystrokes, note=note),
         Figure("typing_engine_waste_share", engine, n=seen.sent, note="of the engine's time; all of it without cancel"),
     )
+
+
+def _busy_note() -> tuple[str, ...]:
+    """Say that other work is in the clocks, if the machine was busy before the run."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores:
+        return ()
+    return (f"the machine was busy (load {load:.1f} on {cores} processors): times are longer than on an idle one",)
 
 
 def _never_cancels(design: Design) -> bool:

@@ -51,6 +51,10 @@ def retrieval_plan(design: Design) -> RetrievalPlan:
     dense, sparse = stages_of(design, "vector_search"), stages_of(design, "keyword_search")
     if not dense and not sparse:
         raise UsageError("the design has no vector_search and no keyword_search: there is no retrieval to measure")
+    if dense and not stages_of(design, "embedding"):
+        raise UsageError(
+            "vector_search has nothing to search with: no embedding stage turns the question into a vector"
+        )
     chunking = next(iter(stages_of(design, "chunking")), None)
     fusion = next(iter(stages_of(design, "fusion")), None)
     settings: dict[str, Any] = {}

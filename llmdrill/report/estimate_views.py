@@ -170,7 +170,8 @@ def numbers_view(scenario: Scenario, grades: Sequence[NumberGrade]) -> Blocks:
         ratio = "" if grade.ratio is None else f"{grade.ratio:.3g}x"
         verdict = {True: "within", False: "off", None: "skipped" if grade.stated is None else UNKNOWN}[grade.within]
         shown = [_number(value, question.dimension) for value in (grade.stated, grade.computed)]
-        rows.append((grade.id, *shown, ratio, f"{grade.tolerance_ratio:g}x", verdict))
+        tolerance = "" if question.dimension == "stage" else f"{grade.tolerance_ratio:g}x"
+        rows.append((grade.id, *shown, ratio, tolerance, verdict))
         tones.append({True: "good", False: "bad", None: "dim"}[grade.within])
     columns = ("number", ">you said", ">computed", ">ratio", ">tolerance", "verdict")
     return (Grid(columns, tuple(rows), "Your numbers", "", tuple(tones)),)  # type: ignore[arg-type] # tones are literals

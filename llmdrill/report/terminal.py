@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STYLES: Final[Mapping[Tone, str]] = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
 CODES: Final[Mapping[str, str]] = {"title": "1;36", "good": "32", "bad": "31", "warn": "33", "dim": "2"}  # SGR
 NARROWEST: Final = 40
+LEAST_TEXT: Final = 28  # columns that a wrapped column of a table needs to be readable
 WIDEST: Final = 110
 
 
@@ -52,12 +53,12 @@ class Terminal:
     def write(self, blocks: Iterable[Block]) -> None:
         """Write blocks, an empty line after each."""
         for block in blocks:
-            if isinstance(block, Grid) and not self.plain:
+            if isinstance(block, Grid) and not self.plain and _fits(block, self.width):
                 self._rich_grid(block)
             else:
                 shown = _plain_block(block, self.width) if self.plain else _styled_block(block, self.width)
                 self.stream.write(printable(shown) if self.plain else shown)
-            self.stream.write("\n" if isinstance(block, Grid) and not self.plain else "\n\n")
+            self.stream.write("\n\n")
         self.stream.flush()
 
     def line(self, text: str, tone: Tone = "plain") -> None:
@@ -93,6 +94,15 @@ class Terminal:
         console.print(table)
         if grid.note:
             console.print(printable(grid.note), style="dim")
+
+
+def _fits(grid: Grid, width: int) -> bool:
+    """Tell whether a table can be drawn without breaking a number or a name: only its longest column may wrap."""
+    cells = [
+        [column.removeprefix(">"), *(row[index] for row in grid.rows)] for index, column in enumerate(grid.columns)
+    ]
+    widths = sorted(max(map(len, column)) for column in cells)
+    return sum(widths[:-1]) + min(widths[-1], LEAST_TEXT) + 3 * len(widths) <= width
 
 
 def paragraphs(text: str) -> list[str]:
@@ -153,7 +163,7 @@ def _plain_grid(grid: Grid, width: int) -> str:
     widths = [max(len(row[index]) for row in (names, *grid.rows)) for index in range(len(names))]
     lines = [grid.title] if grid.title else []
     if sum(widths) + 2 * len(widths) > width:
-        lines += [_record(names, row) for row in grid.rows]
+        lines += [_record(names, row, width) for row in grid.rows]
     else:
         lines += [_aligned(row, widths, right) for row in (names, *grid.rows)]
     return "\n".join([*lines, *([textwrap.fill(grid.note, width)] if grid.note else [])])
@@ -166,7 +176,11 @@ def _aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -
     return "  ".join(cells).rstrip()
 
 
-def _record(names: Sequence[str], row: Sequence[str]) -> str:
+def _record(names: Sequence[str], row: Sequence[str], width: int) -> str:
     """Return a row that is too wide for the window as one line a cell."""
     first, *rest = (f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell)
-    return "\n".join([first, *(f"  {line}" for line in rest)])
+    return "\n".join([_wrapped(first, width, ""), *(_wrapped(line, width, "  ") for line in rest)])
+
+
+def _wrapped(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=f"{indent}  ")

@@ -91,13 +91,16 @@ def walk_report(result: WalkResult) -> Blocks:
     blocks: list[Block] = [
         Heading(f"{result.scenario.title}: a design and its numbers", 1),
         Text(result.scenario.brief),
-        Text(f"{result.minutes:.1f} minutes; {len(result.walk.hints)} hints; seed {result.mine.estimate.seed}."),
+        Text(_how_it_went(result)),
         Heading("Verdict"),
         *verdict_view(result.mine.verdicts, title=""),
         *scores_view(result.scores),
         Heading("Architecture"),
         Drawing(_diagram(result), "mermaid"),
     ]
+    if result.architecture.offline is not None:
+        offline = result.architecture.offline
+        blocks.append(Drawing(mermaid(offline.names, offline.edges), "mermaid"))
     if result.architecture.problems:
         blocks.append(Bullets(tuple(problem.what for problem in result.architecture.problems), "warn"))
     blocks += _words(result)
@@ -116,6 +119,12 @@ def walk_report(result: WalkResult) -> Blocks:
     return tuple(blocks)
 
 
+def _how_it_went(result: WalkResult) -> str:
+    walk = result.walk
+    taken = f"{len(walk.hints)} hints, {len(walk.revealed)} steps revealed"
+    return f"{result.minutes:.1f} minutes; {taken}; seed {result.mine.estimate.seed}."
+
+
 def _diagram(result: WalkResult) -> str:
     graph, stages = result.architecture.online, result.mine.file.design.stages
     labels = {name: f"{name}: {stages[name].kind}" for name in graph.names if name in stages}
@@ -125,9 +134,12 @@ def _diagram(result: WalkResult) -> str:
 def _words(result: WalkResult) -> list[Block]:
     design = result.mine.file.design
     rows = tuple((name, stage_text(stage), design.words.get(name, "")) for name, stage in design.stages.items())
+    left_out = [role.id for role in result.scenario.roles if role.id not in design.stages]
+    rows += tuple((name, "none", design.words[name]) for name in left_out if name in design.words)
     blocks: list[Block] = [Grid(("stage", "what", "why, in your words"), rows, "Components")]
     blocks += [Text(f"{name}: {what}", "warn") for name, what in result.callouts]
-    blocks += [Text(design.words[name]) for name in ("architecture", "latency") if name in design.words]
+    spoken = (("architecture", "On the architecture"), ("latency", "On latency and cost"))
+    blocks += [Text(f"{title}: {design.words[name]}") for name, title in spoken if name in design.words]
     return blocks
 
 
@@ -138,6 +150,8 @@ def _evaluation(result: WalkResult) -> list[Block]:
     blocks: list[Block] = [Heading("Evaluation"), Grid(("plan", "your words"), rows)]
     if result.plan_gaps:
         blocks.append(Bullets(result.plan_gaps, "warn"))
+    if result.planned:
+        blocks += verdict_view(result.planned, title="Your own thresholds")
     run = result.mine.run
     blocks += measurement_view(run.measurement) if run.measurement else no_measurement_view(run.reason)
     return blocks

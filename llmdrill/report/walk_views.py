@@ -119,7 +119,8 @@ def evidence_text(row: PointCoverage | None) -> str:
         return ""
     if row.suggested == "not found":
         return "  nothing you wrote in this step is near it (not found)"
-    lines = [f"  you wrote: “{sentence}”" for sentence in row.evidence]
+    said = "asked" if row.step == "S" else "wrote"
+    lines = [f"  you {said}: “{sentence}”" for sentence in row.evidence]
     return "\n".join([*lines, *(f"  careful: {warning}" for warning in row.warnings)])
 
 

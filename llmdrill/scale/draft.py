@@ -45,7 +45,7 @@ def _stages(scenario: Scenario, answers: Answers, graph: FlowGraph, *, offline: 
     stages = {}
     for name in own:
         option = scenario.role(name).option(answers[f"role.{name}"])  # type: ignore[union-attr] # names come from roles
-        after = [source for source in graph.before(name) if source in own]
+        after = _nearest_own(graph, name, own)
         placed: dict[str, Any] = {"kind": option.kind}  # type: ignore[union-attr] # the flow knows filled roles only
         if offline:
             placed["offline"] = True
@@ -53,6 +53,22 @@ def _stages(scenario: Scenario, answers: Answers, graph: FlowGraph, *, offline: 
             placed["after"] = after
         stages[name] = placed | settings_of(scenario, answers, name)
     return stages
+
+
+def _nearest_own(graph: FlowGraph, name: str, own: list[str]) -> list[str]:
+    """Return what a stage waits for: through names that stand elsewhere (an embedder on the documents' path)."""
+    found: dict[str, None] = {}
+    waiting, seen = list(graph.before(name)), set()
+    while waiting:
+        source = waiting.pop(0)
+        if source in seen:
+            continue
+        seen.add(source)
+        if source in own:
+            found[source] = None
+        else:
+            waiting += graph.before(source)
+    return list(found)
 
 
 def _is_offline(scenario: Scenario, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,8 @@ PLAN_PROMPTS: Final = {
     "gate": "Which regression gate stops a release?",
     "on_failure": "What happens when the gate fails, or quality drops in production?",
 }
+FEW_CASES: Final = 100
+Z_95: Final = 1.96  # 97.5th percentile of the standard normal distribution
 _AGAINST: Final = {"<=": {">", ">=", "≥"}, ">=": {"<", "<=", "≤"}}
 _METRIC = re.compile(r"^(?P<name>[a-zA-Z][\w@]*)(?=[\s<>=≥≤]|$)\s*(?P<sign><=|>=|<|>|=|≥|≤)?\s*(?P<limit>.+)?$")
 _BETWEEN = re.compile(r"[;\n]|,(?![0-9]{3}(?![0-9]))")  # a comma between metrics, not the one in $1,000,000
@@ -97,14 +100,18 @@ def plan_gaps(scenario: Scenario, answers: Answers) -> tuple[str, ...]:
     gaps += [
         f"{metric.name} has no threshold: what value stops a release?" for metric in planned if not metric.threshold
     ]
-    if any(METRICS[metric.name].source == "outside" for metric in planned):
+    if "generation" in scenario.evaluation.must_cover or answers.get("judge"):
         gaps += _judging_gaps(answers)
     gaps += [
         f"nothing said about '{name.replace('_', ' ')}': {PLAN_PROMPTS[name]}"
         for name in ("gate", "on_failure")
-        if not answers.get(name)
+        if _says_nothing(answers.get(name, ""))
     ]
     return tuple(gaps)
+
+
+def _says_nothing(text: str) -> bool:
+    return not re.sub(r"\b(no|none|nothing|nope|idea|not sure|don't know|n/?a|tbd)\b|\W", "", text.lower())
 
 
 def _suggest(scenario: Scenario, part: str) -> str:
@@ -114,10 +121,14 @@ def _suggest(scenario: Scenario, part: str) -> str:
 def _judging_gaps(answers: Answers) -> list[str]:
     judge = answers.get("judge", "").lower()
     gaps = []
-    if not judge:
+    if _says_nothing(judge):
         gaps.append("no one judges the generated answers: a judge model or people with a written rubric")
     elif re.search(r"\bjudge|llm\b", judge) and not re.search(r"calibrat|kappa|agree|human|people|labell?ed", judge):
         gaps.append("a judge model without calibration: against how many human labels, and which agreement?")
+    sizes = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", answers.get("sample", ""))]
+    if sizes and max(sizes) < FEW_CASES:
+        margin = 100 * Z_95 * math.sqrt(0.25 / max(sizes))
+        gaps.append(f"{max(sizes)} cases leave an interval of up to ±{margin:.0f} points: too few to see a change")
     if not re.search(r"\d", answers.get("sample", "")):
         gaps.append("no sample size: how many cases make the interval narrow enough to act on?")
     if not re.search(r"\d", answers.get("agreement", "")):

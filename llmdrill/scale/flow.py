@@ -223,6 +223,12 @@ def _broken(
     if rule.rule == "offline":
         misplaced = stage in online.names and stage in chosen
         return FlowProblem("order", stage, f"'{stage}' belongs on the offline line: {rule.why}") if misplaced else None
+    if rule.rule == "before" and offline is not None and stage in offline.names and then in offline.names:
+        early = then in offline.names and _reaches_without(offline, then, avoid=stage, start=DOCUMENTS)
+        if early:
+            return FlowProblem(
+                "order", stage, f"'{stage}' must come before '{then}' on the documents' path: {rule.why}"
+            )
     if stage not in online.names or then not in online.names:
         return None
     if rule.rule == "apart":
@@ -241,7 +247,7 @@ def _broken(
     )
 
 
-def _reaches_without(graph: FlowGraph, target: str, *, avoid: str) -> bool:
+def _reaches_without(graph: FlowGraph, target: str, *, avoid: str, start: str = REQUEST) -> bool:
     kept = tuple((source, end) for source, end in graph.edges if avoid not in (source, end))
     pruned = FlowGraph(tuple(name for name in graph.names if name != avoid), kept)
-    return REQUEST in pruned.names and target in pruned.reachable(REQUEST)
+    return start in pruned.names and target in pruned.reachable(start)

@@ -73,6 +73,7 @@ class WalkResult:
     marked: tuple[Marked, ...]
     missed: tuple[Topic, ...]
     plan_gaps: tuple[str, ...]
+    planned: tuple[Verdict, ...]
     callouts: tuple[tuple[str, str], ...]
     scores: Scores
 
@@ -129,6 +130,7 @@ def walk_result(bench: Workbench, walk: Walk) -> WalkResult:
         marked=marked,
         missed=missed_topics(scenario, answers),
         plan_gaps=plan_gaps(scenario, answers),
+        planned=bench.planned(answers, mine),
         callouts=_callouts(scenario, answers),
         scores=score(numbers, marked),
     )

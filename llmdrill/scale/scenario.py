@@ -97,7 +97,7 @@ def _promise(requirement: Requirement, *, told: bool) -> Prompt:
         kind="limit",
         text=f"You promise {metric.name} {word}",
         default=format_limit(requirement) if told else "",
-        detail=f"{metric.sentence}." + ("" if told else " Enter leaves it out."),
+        detail=f"{metric.sentence}." + ("" if told else " Enter leaves it out, and a requirement left out fails."),
         about=requirement.id,
     )
 

@@ -54,6 +54,7 @@ class Walk:
         hints: Steps for which a hint was taken, one entry a hint.
         revealed: Steps whose reference words were read before the end.
         notes: What the person noted on the way.
+        seconds: Time spent on answers, those taken back included: a clock does not run backwards.
     """
 
     entries: tuple[Event, ...] = ()
@@ -61,16 +62,12 @@ class Walk:
     hints: tuple[str, ...] = ()
     revealed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def answers(self) -> Answers:
         """Prompt id → answer, and show id → empty text."""
         return {entry.id: entry.text for entry in self.entries}
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the answers that stand."""
-        return sum(entry.seconds for entry in self.entries)
 
 
 def apply(walk: Walk, event: Event) -> Walk:
@@ -79,7 +76,7 @@ def apply(walk: Walk, event: Event) -> Walk:
         case "answer" | "seen":
             if any(entry.id == event.id for entry in walk.entries):
                 return walk
-            return replace(walk, entries=(*walk.entries, event), draft=None)
+            return replace(walk, entries=(*walk.entries, event), draft=None, seconds=walk.seconds + event.seconds)
         case "back":
             return _back(walk)
         case "hint":

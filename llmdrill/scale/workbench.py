@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from llmdrill.grading.coverage import Embed, PointCoverage, cover
 from llmdrill.grading.numbers import NumberGrade, grade_number
 from llmdrill.lab.background import Warmup
 from llmdrill.scale.draft import draft_design
+from llmdrill.scale.evaluation import parse_plan
 from llmdrill.system.check import Verdict, check_design
 from llmdrill.system.design import Design, DesignFile, load_design, shipped_design, write_design
 from llmdrill.system.estimate import Estimate, estimate_design
@@ -75,6 +78,7 @@ class Workbench:
         self._estimates: dict[str, Estimate] = {}
         self._coverage: dict[str, tuple[PointCoverage, ...]] = {}
         self._runs: dict[str, Warmup[Run]] = {}
+        self._confronted: dict[str, tuple[Confrontation, ...]] = {}
 
     # --- the person's design --------------------------------------------------------------------------------------
 
@@ -147,6 +151,18 @@ class Workbench:
         """Whether the run's figures are times, which work beside it would spoil."""
         return self.scenario.evaluation.kind == "decoding"
 
+    def planned(self, answers: Answers, judged: Judged) -> tuple[Verdict, ...]:
+        """Return the person's own thresholds as verdicts: what cannot be measured here is unknown."""
+        thresholds = {one.name: one.threshold for one in parse_plan(answers.get("metrics", "")) if one.threshold}
+        limits = {name: re.sub(r"^[<>]=\s*", "", threshold) for name, threshold in thresholds.items()}
+        # Held to nothing but these: a scenario without requirements of its own, and a design that answers it.
+        held = self.scenario.model_copy(update={"requirements": ()})
+        reference = judged.file.design.scenario.model_copy(update={"sha256": held.sha256})
+        design = judged.file.design.model_copy(update={"requirements": limits, "scenario": reference})
+        file = dataclasses.replace(judged.file, design=design)
+        key, measurement = evaluation_key(self.file, design, seed=self.seed), judged.run.measurement
+        return check_design(file, held, judged.estimate, measurement, expected_key=key)
+
     def begin_reference(self) -> None:
         """Start measuring the reference design in the background, unless what is measured is time."""
         if self._is_timed:
@@ -170,10 +186,11 @@ class Workbench:
         run = self.run(file.design)
         if run.measurement is None:
             return ()
-        estimate = self.estimate(file.design)
-        return confront(
-            self.scenario, file.design, estimate, run.measurement, embed_query_s=self._embed_query_s(file.design)
-        )
+        if run.measurement.key not in self._confronted:
+            estimate, seconds = self.estimate(file.design), self._embed_query_s(file.design)
+            found = confront(self.scenario, file.design, estimate, run.measurement, embed_query_s=seconds)
+            self._confronted[run.measurement.key] = found
+        return self._confronted[run.measurement.key]
 
     def _embed_query_s(self, design: Design) -> float | None:
         """Return the median time to embed one question here; None where no embedder takes part."""

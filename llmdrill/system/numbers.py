@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -191,9 +192,9 @@ def _human_hours(of: Arguments) -> Explained:
 
 def _needed_sample(of: Arguments) -> Explained:
     share, margin = of.number("share", 0.5, dimension="share"), of.number("margin", dimension="share")
-    value = (Z975 / margin) ** 2 * share * (1.0 - share)
+    value = float(math.ceil((Z975 / margin) ** 2 * share * (1.0 - share)))
     filled = f"1.96² × {share:g} × (1 − {share:g}) / {margin:g}²"
-    formula = "z² × share × (1 − share) / margin², z of a 95 % interval"
+    formula = "z² × share × (1 − share) / margin², rounded up; z of a 95 % interval"
     return explain("sample", value, "count", formula, filled, "the normal approximation of a binomial share")
 
 

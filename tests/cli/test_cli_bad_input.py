@@ -147,4 +147,6 @@ def test_a_report_that_cannot_be_written_is_told_with_a_remedy(call: Any, tmp_pa
     answers = REFERENCE.parents[1] / "answers" / "demo.answers.yaml"
     ran = call("design", "moderation", "--answers", answers, "--embedder", tmp_path, "--out", blocker / "under")
     assert ran.status == 2
-    assert "cannot write the report there" in ran.err
+    assert "cannot write there" in ran.err
+    assert "--out" in ran.err
+    assert not ran.out  # told before anything was asked or run

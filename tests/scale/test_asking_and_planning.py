@@ -250,11 +250,18 @@ def test_each_part_left_out_of_the_plan_is_one_gap(change: dict[str, str], gap: 
     assert gaps[0].startswith(gap)
 
 
-def test_people_who_judge_need_no_calibration_and_numbers_alone_need_no_judge() -> None:
+def test_people_who_judge_need_no_calibration_and_generation_always_needs_a_judge() -> None:
     assert plan_gaps(case(), {**FULL, "judge": "Two people with a rubric."}) == ()
     bare = {name: text for name, text in FULL.items() if name not in {"judge", "sample", "agreement"}}
     gaps = plan_gaps(case(), {**bare, "metrics": "recall_at_k >= 0.8"})
-    assert [gap for gap in gaps if "judge" in gap and "nothing in the plan" not in gap] == []
+    assert any("no one judges" in gap for gap in gaps)
+
+
+def test_a_plan_that_says_none_or_no_idea_has_said_nothing() -> None:
+    answers = {**FULL, "judge": "an LLM judge", "sample": "50 answers", "agreement": "no idea", "gate": "none"}
+    gaps = " ".join(plan_gaps(case(), answers))
+    for words in ("without calibration", "50 cases leave", "±14 points", "no agreement target", "'gate'"):
+        assert words in gaps
 
 
 def test_what_is_graded_as_said_are_the_persons_own_words_by_step() -> None:

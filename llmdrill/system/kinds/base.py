@@ -28,7 +28,7 @@ Basis = Literal["formula", "catalogue", "yours", "assumed"]
 SOURCES: Final[dict[Basis, str]] = {
     "formula": "by definition",
     "catalogue": "the catalogue",
-    "yours": "your figures",
+    "yours": "stated in the design, not measured here",
     "assumed": "assumed: no measurement stands behind it",
 }
 WEAKNESS: Final[tuple[Basis, ...]] = ("formula", "catalogue", "yours", "assumed")  # a sum is as weak as its weakest
