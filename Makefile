@@ -5,7 +5,7 @@ VENV ?= .venv
 # `make rag TORCH_INDEX=` takes torch from the usual index; so does a machine that cannot reach this one.
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
-# Tests at once. On two cores 2 halves the time; WORKERS=0 runs them one by one, for a debugger.
+# Tests at once; WORKERS=0 runs them one by one, for a debugger.
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -72,13 +72,18 @@ docs: $(READY_DEV)
 	@if [ -f docs/generate.py ]; then $(BIN)/python docs/generate.py; else echo "nothing is generated yet"; fi
 
 # An environment that works is brought up to date in place; one that is absent, broken or too old is made anew.
-$(READY): pyproject.toml constraints.txt
-	@if ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then \
-	  if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then echo "$(VENV) is no environment; move it away" >&2; exit 2; fi; \
-	  $(find_python); \
-	  echo "Making $(VENV) with $$("$$python" --version); about 1.5 GB, once."; \
-	  "$$python" -m venv --clear $(VENV); \
-	fi
+define make_environment
+if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then echo "$(VENV) is no environment; move it away" >&2; exit 2; fi; \
+$(find_python); \
+echo "Making $(VENV) with $$("$$python" --version); about 1.5 GB, once."; \
+"$$python" -m venv --clear $(VENV)
+endef
+
+$(BIN)/python:
+	@$(make_environment)
+
+$(READY): $(BIN)/python pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then $(make_environment); fi
 	$(PIP) $(TORCH)
 	$(PIP) install $(PINNED) -e '.[all]'
 	@touch $@

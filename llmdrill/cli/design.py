@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from llmdrill.store import Session, Store
     from llmdrill.system.scenario import ScenarioFile
 
+AFTER_PROMPT_S = 0.2  # torch's import holds the interpreter: the first prompt is on the screen before it begins
 DEMO_READING_S = 25.0  # what reading the demo's answers may take in all; the whole demo stays under a minute
 
 
@@ -249,7 +251,13 @@ class _Run:
     def _start_loading(self) -> None:
         from llmdrill.lab.background import Warmup
 
-        self._warmup = Warmup(embedder_loader(self.chosen.embedder)).start()
+        load = embedder_loader(self.chosen.embedder)
+
+        def load_after_prompt() -> Embedder:
+            time.sleep(AFTER_PROMPT_S)
+            return load()
+
+        self._warmup = Warmup(load_after_prompt).start()
 
     def _load_embedder(self) -> Embedder:
         if self._warmup is None:
