@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from typing import Annotated, Any, Final
 
 # Looking for pydantic plugins reads the metadata of every installed package at start-up: more than a bare interpreter.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
-
-def _import_when_used(name: str) -> None:
-    """Put a module into place that loads itself when it is first used."""
-    spec = importlib.util.find_spec(name)
-    if name in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
-# pydantic imports it only to look for plugins; with the e-mail parser it brings, it takes longer than the interpreter.
-_import_when_used("importlib.metadata")
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
