@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdrill.errors import LlmdrillError, UsageError
+from llmdrill.errors import UsageError
 from llmdrill.experiments import classification_run, decoding_run, retrieval_run
 from llmdrill.experiments.parameters import retrieval_plan, stages_of
 
@@ -91,8 +91,3 @@ def run_evaluation(
 def _need(design: Design, kind: str) -> None:
     if not stages_of(design, kind):
         raise UsageError(f"the design has no stage of kind '{kind}': there is nothing of it to run here")
-
-
-def why_not_measured(error: LlmdrillError) -> str:
-    """Return the reason and the remedy that a report shows where a measurement could not be made."""
-    return str(error).splitlines()[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
-from llmdrill.units import format_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,8 +121,3 @@ def evidence_text(row: PointCoverage | None) -> str:
     said = "asked" if row.step == "S" else "wrote"
     lines = [f"  you {said}: “{sentence}”" for sentence in row.evidence]
     return "\n".join([*lines, *(f"  careful: {warning}" for warning in row.warnings)])
-
-
-def share_cell(value: float | None) -> str:
-    """Return a share as a cell."""
-    return "unknown" if value is None else format_share(value)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.scale.prompts import Choice, Prompt, Show
-from llmdrill.system.metrics import METRICS
 from llmdrill.system.scenario import parse_limit
 from llmdrill.units import format_quantity, parse_quantity
 
@@ -182,11 +181,6 @@ def promises(scenario: Scenario, answers: Answers) -> dict[str, str]:
     """Return requirement id → limit as typed, for those the person promised."""
     typed = {requirement.id: answers.get(f"promise.{requirement.id}", "") for requirement in scenario.requirements}
     return {name: text for name, text in typed.items() if text}
-
-
-def metric_sentence(name: str) -> str:
-    """Return what a metric is, for a person."""
-    return METRICS[name].sentence
 
 
 def check_number(text: str, dimension: str, bare_unit: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.scale import architecture, components, ending, evaluation, latency_cost
 from llmdrill.scale import scenario as scenario_step
-from llmdrill.scale.prompts import STEPS, Item, Prompt, Show, Step
+from llmdrill.scale.prompts import Item, Prompt, Show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -162,11 +162,6 @@ def seen(show: Show) -> Event:
 def note(text: str) -> Event:
     """Return the event that keeps a note."""
     return Event("note", text=_clean(text))
-
-
-def step_of(item: Item | None) -> Step:
-    """Return the step an item belongs to; the end has none left."""
-    return item.step if item else STEPS[-1]
 
 
 def _clean(text: str) -> str:

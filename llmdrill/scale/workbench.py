@@ -11,19 +11,17 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.content import parse_yaml, validate
-from llmdrill.errors import ContentError, LlmdrillError
+from llmdrill.errors import LlmdrillError
 from llmdrill.experiments.confront import Confrontation, confront
-from llmdrill.experiments.evaluate import evaluation_key, needs_embedder, run_evaluation, why_not_measured
+from llmdrill.experiments.evaluate import evaluation_key, needs_embedder, run_evaluation
 from llmdrill.grading.coverage import Embed, PointCoverage, cover
 from llmdrill.grading.numbers import NumberGrade, grade_number
 from llmdrill.lab.background import Warmup
 from llmdrill.scale.draft import draft_design
 from llmdrill.scale.evaluation import parse_plan
 from llmdrill.system.check import Verdict, check_design
-from llmdrill.system.design import Design, DesignFile, load_design, shipped_design, write_design
+from llmdrill.system.design import Design, DesignFile, load_design, read_design, shipped_design, write_design
 from llmdrill.system.estimate import Estimate, estimate_design
-from llmdrill.system.graph import graph_mistakes
 from llmdrill.system.numbers import compute_number
 from llmdrill.units import parse_quantity
 
@@ -92,7 +90,7 @@ class Workbench:
         Raises:
             ContentError: If they do not make one: no stage is left, or a stage refuses its settings.
         """
-        return read_design_text(self.design_text(answers), path or Path(f"{self.scenario.id}.design.yaml"))
+        return read_design(self.design_text(answers), path or Path(f"{self.scenario.id}.design.yaml"))
 
     def estimate(self, design: Design) -> Estimate:
         """Return the estimate of a design under this scenario; computed once."""
@@ -119,10 +117,17 @@ class Workbench:
 
     def begin_run(self, design: Design) -> Warmup[Run]:
         """Start measuring a design in the background; once for each thing measured."""
-        key = evaluation_key(self.file, design, seed=self.seed) or ""
+        key = self._key(design) or design.model_dump_json()
         if key not in self._runs:
             self._runs[key] = Warmup(lambda: self._measure(design)).start()
         return self._runs[key]
+
+    def _key(self, design: Design) -> str | None:
+        """Return the key of this design's run; None if nothing can be run: the run then says why."""
+        try:
+            return evaluation_key(self.file, design, seed=self.seed)
+        except LlmdrillError:
+            return None
 
     def run(self, design: Design) -> Run:
         """Return the measurement of a design, waiting for it if need be; a second call returns the same."""
@@ -136,13 +141,13 @@ class Workbench:
                 self.file, design, load_embedder=self._load_embedder, seed=self.seed, cache=self._cache
             )
         except LlmdrillError as error:
-            return Run(None, why_not_measured(error))
+            return Run(None, str(error).splitlines()[0])
         return Run(measured)
 
     def judge(self, file: DesignFile) -> Judged:
         """Return estimate, run and verdicts of a design."""
         estimate, run = self.estimate(file.design), self.run(file.design)
-        key = evaluation_key(self.file, file.design, seed=self.seed)
+        key = self._key(file.design)
         verdicts = check_design(file, self.scenario, estimate, run.measurement, expected_key=key)
         return Judged(file, estimate, run, verdicts)
 
@@ -160,7 +165,7 @@ class Workbench:
         reference = judged.file.design.scenario.model_copy(update={"sha256": held.sha256})
         design = judged.file.design.model_copy(update={"requirements": limits, "scenario": reference})
         file = dataclasses.replace(judged.file, design=design)
-        key, measurement = evaluation_key(self.file, design, seed=self.seed), judged.run.measurement
+        key, measurement = self._key(design), judged.run.measurement
         return check_design(file, held, judged.estimate, measurement, expected_key=key)
 
     def begin_reference(self) -> None:
@@ -219,20 +224,6 @@ class Workbench:
             return self._load_embedder().embed
         except LlmdrillError:
             return None
-
-
-def read_design_text(text: str, path: Path) -> DesignFile:
-    """Return the design of a text that is not in a file yet.
-
-    Raises:
-        ContentError: As ``load_design``.
-    """
-    located = parse_yaml(text, file=str(path))
-    design = validate(located, Design)
-    mistakes = graph_mistakes(design.stages, located)
-    if mistakes:
-        raise ContentError(mistakes)
-    return DesignFile(design, path, located)
 
 
 def stated_number(question: NumberQuestion, typed: str) -> float | str | None:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator
 
 from llmdrill.catalog.load import find_accelerator, find_model
-from llmdrill.content import load_yaml, plain_scalar, validate
+from llmdrill.content import load_yaml, parse_yaml, plain_scalar, validate
 from llmdrill.errors import ContentError, UnknownNameError, did_you_mean, nearest_names
 from llmdrill.fields import FileModel, Identifier, Prose
 from llmdrill.system.graph import graph_mistakes
@@ -83,7 +83,19 @@ def load_design(path: Path) -> DesignFile:
     Raises:
         ContentError: If the file is malformed or its stages do not form a graph, with every mistake at once.
     """
-    located = load_yaml(path)
+    return _design_of(load_yaml(path), path)
+
+
+def read_design(text: str, path: Path) -> DesignFile:
+    """Return the design of a text that is not in a file yet; ``path`` is the name that messages show.
+
+    Raises:
+        ContentError: As ``load_design``.
+    """
+    return _design_of(parse_yaml(text, file=str(path)), path)
+
+
+def _design_of(located: Located, path: Path) -> DesignFile:
     design = validate(located, Design)
     mistakes = [*graph_mistakes(design.stages, located), *_unknown_hardware(design, located)]
     if mistakes:
