@@ -19,7 +19,7 @@ COMMANDS: Final = {
     "estimate": ("check", "estimate"),
     "measure": ("check", "measure"),
     "check": ("check", "check"),
-    "calc": ("calc", "app"),
+    "calc": ("calc", "build_group"),
     "scenario": ("scenario", "app"),
     "schema": ("schema", "schema"),
     "doctor": ("doctor", "doctor"),
@@ -38,10 +38,12 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_shared)
-    called = next((argument for argument in arguments if not argument.startswith("-")), "")
-    for name in [called] if called in COMMANDS else COMMANDS:
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]
         found = getattr(import_module(f"llmdrill.cli.{module}"), attribute)
+        if attribute == "build_group":
+            found = found(words[1:])
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:

@@ -49,15 +49,6 @@ def emit_text(lines: Iterable[str]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def show_result(result: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, explained: Explained | None) -> None:
-    """Write a result as one JSON object or as lines, with its derivation if it is asked for."""
-    if as_json:
-        derivation = {"explained": explained_json(explained)} if explained else {}
-        emit_json({**result, **derivation})
-    else:
-        emit_text((*lines, *(explained_lines(explained) if explained else ())))
-
-
 def explained_lines(explained: Explained) -> tuple[str, ...]:
     """Return the figure's formula, the formula with numbers put in, and its source."""
     return (
@@ -88,20 +79,28 @@ def count_option(name: str, text: str, *, whole: bool = False, zero: bool = Fals
     return value
 
 
-def check_assertions(assertions: Iterable[str], figures: Mapping[str, tuple[float, Dimension]]) -> None:
+def check_assertions(
+    assertions: Iterable[str], figures: Mapping[str, tuple[float, Dimension]], *, unknown: Iterable[str] = ()
+) -> None:
     """Compare figures with ``--assert "name <= limit"``; the failing lines go to stderr.
+
+    Args:
+        assertions: As typed. A bare limit takes the unit that the figure's name ends in.
+        figures: Value and dimension by name, in SI.
+        unknown: Names of figures that have no value here: every assertion about one fails.
 
     Raises:
         UsageError: If an assertion cannot be read or names no figure of this command.
         typer.Exit: With status 1 if one does not hold.
     """
-    failing = [line for assertion in assertions if (line := _failing_line(assertion, figures))]
+    known: dict[str, tuple[float | None, Dimension]] = {**figures, **dict.fromkeys(unknown, (None, "count"))}
+    failing = [line for assertion in assertions if (line := _failing_line(assertion, known))]
     if failing:
         typer.echo("\n".join(failing), err=True)
         raise typer.Exit(EXIT_NO)
 
 
-def _failing_line(assertion: str, figures: Mapping[str, tuple[float, Dimension]]) -> str | None:
+def _failing_line(assertion: str, figures: Mapping[str, tuple[float | None, Dimension]]) -> str | None:
     match = _ASSERTION.fullmatch(assertion)
     if not match:
         example = f"{next(iter(figures))} <= 40"
@@ -111,6 +110,9 @@ def _failing_line(assertion: str, figures: Mapping[str, tuple[float, Dimension]]
         hint = did_you_mean(nearest_names(name, figures)) or f"; one of {', '.join(figures)}"
         raise UsageError(f"--assert: this command gives no '{name}'{hint}")
     value, dimension = figures[name]
-    if _COMPARE[match["sign"]](value, parse_quantity(match["limit"], dimension)):
+    if value is None:
+        return f"assertion failed: {assertion.strip()} (it is unknown here)"
+    limit = parse_quantity(match["limit"], dimension, bare_unit="ms" if name.endswith("_ms") else None)
+    if _COMPARE[match["sign"]](value, limit):
         return None
     return f"assertion failed: {assertion.strip()} (it is {format_quantity(value, dimension)})"

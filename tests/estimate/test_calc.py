@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from llmdrill.cli.calc import app
+from llmdrill.cli.calc import build_group
 from llmdrill.errors import EXIT_CANNOT_RUN, LlmdrillError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NUMBERS = ("--layers", "80", "--kv-heads", "8", "--head-dim", "128")
 
 def run(*words: str, stdin: str | None = None) -> tuple[int, str, str]:
     """Return exit status, stdout and stderr; the error boundary of main is played here."""
-    result = CliRunner().invoke(app, list(words), input=stdin)
+    result = CliRunner().invoke(build_group(words), list(words), input=stdin)
     if isinstance(result.exception, LlmdrillError):
         return result.exception.exit_status, result.stdout, str(result.exception)
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -73,7 +73,7 @@ def test_tokens_from_text_file_and_standard_input_agree(tmp_path: Path) -> None:
 
 def test_explain_shows_formula_then_numbers_then_source() -> None:
     _, out, _ = run("kv", *NUMBERS, "--context", "100000", "--explain")
-    formula, filled, source = out.splitlines()[1:]
+    formula, filled, source = out.splitlines()[2:5]
     assert "kv_heads × head_dim" in formula
     assert "2 × 8 × 128 × 80 × 100,000 × 2 × 1 = 32,768,000,000 B" in filled
     assert "arXiv:2309.06180" in source
@@ -153,8 +153,8 @@ def test_a_calculation_imports_nothing_heavy() -> None:
     heavy = ["numpy", "pydantic", "torch", "tiktoken", "yaml"]
     code = (
         "import sys\n"
-        "from llmdrill.cli.calc import app\n"
-        f"app({['kv', *NUMBERS, '--context', '1', '--json']!r}, standalone_mode=False)\n"
+        "from llmdrill.cli.calc import build_group\n"
+        f"build_group(['kv'])({['kv', *NUMBERS, '--context', '1', '--json']!r}, standalone_mode=False)\n"
         f"sys.exit(' '.join(name for name in {heavy!r} if name in sys.modules) or 0)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
