@@ -1,194 +1,227 @@
-"""`llmdrill estimate`, `llmdrill measure` and `llmdrill check`: a design file in scripts and CI."""
+"""`llmdrill check`: hold design files to their requirements, in scripts and CI."""
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
+from llmdrill.cli import gate, options, tell
 from llmdrill.cli.show import emit_json
-from llmdrill.errors import EXIT_NO, ContentError, UnknownNameError, UsageError
+from llmdrill.errors import ContentError, LlmdrillError, Mistake, UsageError
 
 if TYPE_CHECKING:
-    from llmdrill.measurement import Measurement
-    from llmdrill.report.blocks import Blocks
-    from llmdrill.system.check import Verdict
-    from llmdrill.system.design import DesignFile
-    from llmdrill.system.scenario import ScenarioFile
+    import datetime as dt
 
-Design = Annotated[Path, typer.Argument(help="A design file.")]
-ScenarioOption = Annotated[
-    str | None, typer.Option("--scenario", help="File of the scenario, if it is neither shipped nor beside the design.")
+    from llmdrill.measurement import Measurement
+    from llmdrill.system.check import Verdict
+    from llmdrill.system.gate import FileCheck, GateCheck
+    from llmdrill.system.limits import Limit
+    from llmdrill.system.side import Side
+
+MaxPerRequest = Annotated[
+    str | None,
+    typer.Option("--max-usd-per-request", metavar="USD", help="Most that one request may cost: 0.002, 0.2c."),
+]
+MaxPerMonth = Annotated[
+    str | None, typer.Option("--max-usd-per-month", metavar="USD", help="Most that a month may cost: 2500, $2.5k.")
+]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slo",
+        metavar="NAME=VALUE",
+        help="One more limit, repeatable: ttft_p95_ms=800, memory_gb=80, success_share=99.9%, llm.tpot_p95_ms=25.",
+    ),
+]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="OLD", help="A design whose figures --max-increase counts from.")
+]
+MaxIncrease = Annotated[
+    str | None,
+    typer.Option("--max-increase", metavar="SHARE", help="Most that cost, p95 and memory may rise: 10%."),
 ]
 
 
-def scenario_of(file: DesignFile, named: str | None) -> ScenarioFile:
-    """Return the scenario a design answers: the one named, one beside the design, or the one of that id."""
-    from llmdrill.system.scenario import load_scenario
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every file of one call is held to."""
 
-    if named:
-        return load_scenario(named)
-    scenario_id = file.design.scenario.id
-    for folder in list(file.path.resolve().parents)[:3]:
-        beside = folder / f"{scenario_id}.yaml"
-        if beside.is_file():
-            return load_scenario(str(beside))
-    try:
-        return load_scenario(scenario_id)
-    except UnknownNameError as error:
-        what = f"{error}; give its file with --scenario FILE"
-        raise ContentError([file.located.mistake(("scenario", "id"), what)]) from error
-
-
-def estimate(
-    design: Design,
-    scenario: ScenarioOption = None,
-    seed: options.Seed = 0,
-    draws: options.Draws = 20_000,
-    formulas: Annotated[bool, typer.Option("--explain", help="Show every formula with the numbers put in.")] = False,
-    json_: options.Json = False,
-    format_: options.Format = "text",
-    plain: options.Plain = False,
-) -> None:
-    """Estimate a design: latency per stage, cost, memory, critical path, bottleneck."""
-    from llmdrill.report.estimate_views import estimate_view, formulas_view
-    from llmdrill.system.check import require_same_scenario
-    from llmdrill.system.design import load_design
-    from llmdrill.system.estimate import estimate_design
-    from llmdrill.system.estimate_json import estimate_json
-
-    file = load_design(design)
-    about = scenario_of(file, scenario).scenario
-    require_same_scenario(file, about)
-    found = estimate_design(file.design, about, seed=seed, draws=draws)
-    if json_ or format_ == "json":
-        emit_json(estimate_json(found))
-        return
-    _print((*estimate_view(found), *(formulas_view(found) if formulas else ())), format_, plain=plain)
-
-
-def measure(
-    design: Design,
-    scenario: ScenarioOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; default beside the design.")] = None,
-    seed: options.Seed = 0,
-    embedder: options.Embedder = None,
-    json_: options.Json = False,
-    plain: options.Plain = False,
-) -> None:
-    """Run the scenario's evaluation on a design, on this machine, and write the measurement file for `check`."""
-    from llmdrill.cli.design import embedder_loader
-    from llmdrill.content import cache_folder
-    from llmdrill.experiments.evaluate import run_evaluation
-    from llmdrill.measurement import measurements_json
-    from llmdrill.report.measurement_views import measurement_view
-    from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache
-    from llmdrill.system.check import require_same_scenario
-    from llmdrill.system.design import load_design
-
-    file = load_design(design)
-    about = scenario_of(file, scenario)
-    require_same_scenario(file, about.scenario)
-    target = out or design.with_name(design.name.removesuffix(".yaml").removesuffix(".design") + ".measured.json")
-    cache = DiskEmbeddingCache(cache_folder() / "embeddings")
-    measured = run_evaluation(about, file.design, load_embedder=embedder_loader(embedder), seed=seed, cache=cache)
-    document = measurements_json([measured])
-    try:
-        target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another with --out") from error
-    if json_:
-        emit_json({"schema": document["schema"], "file": str(target), "measurements": document["measurements"]})
-        return
-    _print(measurement_view(measured), "text", plain=plain)
-    typer.echo(f"Written: {target}\nCheck:   llmdrill check {design} --measured {target}")
+    scenario: str | None
+    measured: dict[str, Measurement]
+    estimated_only: bool
+    limits: tuple[Limit, ...]
+    baseline: Side | None
+    max_increase_share: float
+    seed: int
+    draws: int
+    date: dt.datetime | None
 
 
 def check(
-    designs: Annotated[list[Path], typer.Argument(help="Design files.")],
-    measured: Annotated[list[Path] | None, typer.Option("--measured", help="Measurement file; repeatable.")] = None,
+    designs: Annotated[list[Path], typer.Argument(metavar="DESIGN", help="Design files.")],
+    max_usd_per_request: MaxPerRequest = None,
+    max_usd_per_month: MaxPerMonth = None,
+    slo: Slo = None,
+    baseline: Baseline = None,
+    max_increase: MaxIncrease = None,
+    measured: gate.Measured = None,
     estimated_only: Annotated[
         bool, typer.Option("--estimated-only", help="Leave out what only a run can tell, and say so.")
     ] = False,
-    scenario: ScenarioOption = None,
+    scenario: gate.ScenarioOption = None,
     seed: options.Seed = 0,
     draws: options.Draws = 20_000,
+    date: gate.Date = None,
     json_: options.Json = False,
-    format_: options.Format = "text",
+    format_: gate.Format = "text",
     plain: options.Plain = False,
 ) -> None:
     """Hold designs to their scenario's requirements. Exit 0: all pass; 1: any fails or is unknown; 2: bad input."""
-    from llmdrill.measurement import read_measurements
-    from llmdrill.scale.result import verdict_json
-
-    known = {one.key: one for path in measured or [] for one in read_measurements(path)}
-    verdicts: list[Verdict] = []
-    left_out: list[str] = []
-    for path in designs:
-        rows, skipped = _check_one(path, known, scenario, estimated_only=estimated_only, seed=seed, draws=draws)
-        verdicts += rows
-        left_out += [f"{path}: {name}" for name in skipped]
-    passed = all(verdict.result == "pass" for verdict in verdicts)
-    if json_ or format_ == "json":
-        emit_json(
-            {
-                "schema": "llmdrill/check@1",
-                "passed": passed,
-                "verdicts": [verdict_json(verdict) for verdict in verdicts],
-                "left_out": left_out,
-                "seed": seed,
-            }
-        )
-    else:
-        _print(_check_view(verdicts, left_out, designs, passed=passed), format_, plain=plain)
-    if not passed:
-        raise typer.Exit(EXIT_NO)
+    wanted = gate.format_of(format_, json_=json_)
+    limits = _limits(max_usd_per_request, max_usd_per_month, slo or [])
+    _refuse_contradictions(limits, baseline, max_increase, measured, estimated_only=estimated_only)
+    base = None
+    if baseline:
+        base, _ = gate.load_side(baseline, scenario, seed=seed, draws=draws, date=date, or_beside=designs[0])
+    known = gate.measurements_of(measured)
+    share = _share(max_increase)
+    asked = _Asked(scenario, known, estimated_only, limits, base, share, seed, draws, date)
+    done = _gate(designs, asked)
+    for one in done.files:
+        _tell(one)
+    _show(done, wanted, plain=plain)
+    if done.exit_status:
+        raise typer.Exit(done.exit_status)
 
 
-def _check_one(
-    path: Path, known: dict[str, Measurement], scenario: str | None, *, estimated_only: bool, seed: int, draws: int
-) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    from llmdrill.experiments.evaluate import evaluation_key
-    from llmdrill.system.check import check_design, left_out, require_same_scenario
-    from llmdrill.system.design import load_design
-    from llmdrill.system.estimate import estimate_design
+def _limits(per_request: str | None, per_month: str | None, slo: list[str]) -> tuple[Limit, ...]:
+    if per_request is None and per_month is None and not slo:
+        return ()
+    from llmdrill.system.limits import money_limit, slo_limit
 
-    file = load_design(path)
-    about = scenario_of(file, scenario)
-    require_same_scenario(file, about.scenario)
-    found = estimate_design(file.design, about.scenario, seed=seed, draws=draws)
-    key = None if estimated_only else evaluation_key(about, file.design, seed=seed)
-    # A measurement of something else is handed on all the same: the verdict then says that it is stale.
-    measurement = known.get(key or "") or next(iter(known.values()), None)
-    rows = check_design(file, about.scenario, found, measurement, expected_key=key, estimated_only=estimated_only)
-    return rows, left_out(file, about.scenario) if estimated_only else ()
+    limits = [] if per_request is None else [money_limit("request", per_request)]
+    limits += [] if per_month is None else [money_limit("month", per_month)]
+    limits += [slo_limit(text) for text in slo]
+    names = [limit.name for limit in limits]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"--slo {twice} is given twice; keep one")
+    return tuple(limits)
 
 
-def _check_view(verdicts: list[Verdict], left_out: list[str], designs: list[Path], *, passed: bool) -> Blocks:
-    from llmdrill.report.blocks import Text
-    from llmdrill.report.estimate_views import verdict_view
+def _share(max_increase: str | None) -> float:
+    if max_increase is None:
+        return 0.0
+    from llmdrill.system.limits import max_increase as parsed
 
-    blocks: list[object] = []
-    for path in designs:
-        blocks += verdict_view([row for row in verdicts if row.file == str(path)], title=str(path))
-    if left_out:
-        blocks.append(Text("Left out (--estimated-only): " + "; ".join(left_out), "dim"))
-    counts = {result: sum(row.result == result for row in verdicts) for result in ("pass", "fail", "unknown")}
-    said = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
-    blocks.append(Text(f"{'PASS' if passed else 'FAIL'}: {said}", "good" if passed else "bad"))
-    return tuple(blocks)  # type: ignore[arg-type] # blocks all
+    return parsed(max_increase)
 
 
-def _print(blocks: Blocks, format_: str, *, plain: bool) -> None:
-    if format_ == "markdown":
-        from llmdrill.report.markdown import to_markdown
-
-        sys.stdout.write(to_markdown(blocks))
+def _refuse_contradictions(
+    limits: tuple[Limit, ...],
+    baseline: Path | None,
+    max_increase: str | None,
+    measured: list[Path] | None,
+    *,
+    estimated_only: bool,
+) -> None:
+    if baseline and max_increase is None:
+        raise UsageError("--baseline needs --max-increase SHARE: by how much may the figures rise? (10%)")
+    if max_increase is not None and not baseline:
+        raise UsageError("--max-increase needs --baseline OLD: the design to count from")
+    if not estimated_only:
         return
-    from llmdrill.report.terminal import Terminal
+    if measured:
+        raise UsageError("--estimated-only leaves out what --measured tells: give one of them")
+    run_only = next((one.name for one in limits if one.metric.source == "measurement"), None)
+    if run_only:
+        raise UsageError(f"--estimated-only leaves out --slo {run_only}, which only a run can tell: give one of them")
 
-    Terminal(sys.stdout, plain=True if plain else None).write(blocks)
+
+def _gate(designs: list[Path], asked: _Asked) -> GateCheck:
+    from llmdrill.system.gate import GateCheck
+
+    files = tuple(_file(path, asked) for path in dict.fromkeys(designs))
+    return GateCheck(files, asked.seed, asked.draws, asked.date.date() if asked.date else None)
+
+
+def _file(path: Path, asked: _Asked) -> FileCheck:
+    """Judge one file; what keeps it from being judged is part of the result, so that the others still are."""
+    from llmdrill.system.check import left_out
+    from llmdrill.system.gate import FileCheck
+
+    try:
+        side, rows = _judge(path, asked)
+        skipped = left_out(side.file, side.scenario) if asked.estimated_only else ()
+    except ContentError as error:
+        return FileCheck(str(path), mistakes=error.mistakes)
+    except LlmdrillError as error:
+        if error.exit_status != LlmdrillError.exit_status:
+            raise  # Ctrl-C
+        return FileCheck(str(path), mistakes=(Mistake(str(path), 1, 1, "", str(error)),))
+    return FileCheck(str(path), rows, skipped)
+
+
+def _judge(path: Path, asked: _Asked) -> tuple[Side, tuple[Verdict, ...]]:
+    from llmdrill.system.check import check_design
+
+    side, about = gate.load_side(path, asked.scenario, seed=asked.seed, draws=asked.draws, date=asked.date)
+    key = gate.key_of(side, about, seed=asked.seed) if asked.measured else None
+    # A measurement of something else is handed on all the same: the verdict then says that it is stale.
+    measurement = asked.measured.get(key or "") or next(iter(asked.measured.values()), None)
+    rows = check_design(
+        side.file,
+        side.scenario,
+        side.estimate,
+        measurement,
+        expected_key=key,
+        estimated_only=asked.estimated_only,
+        limits=asked.limits,
+    )
+    return side, (*rows, *_increases(side, asked))
+
+
+def _increases(side: Side, asked: _Asked) -> tuple[Verdict, ...]:
+    if asked.baseline is None:
+        return ()
+    from llmdrill.system.increase import increase_verdicts
+
+    base = asked.baseline
+    share = asked.max_increase_share
+    return increase_verdicts(side.file, side.estimate, base.file, base.estimate, max_increase_share=share)
+
+
+def _tell(one: FileCheck) -> None:
+    """Write a file's mistakes to stderr, as the one error boundary does for a single file."""
+    if one.mistakes:
+        tell(ContentError(one.mistakes))
+
+
+def _show(done: GateCheck, format_: gate.FormatName, *, plain: bool) -> None:
+    if format_ in {"text", "json", "markdown"} and all(one.mistakes for one in done.files):
+        return  # there is nothing to show, and stderr has told why
+    match format_:
+        case "json":
+            from llmdrill.system.gate import gate_json
+
+            emit_json(gate_json(done))
+        case "text":
+            from llmdrill.report.verdict_views import gate_view
+
+            gate.print_blocks(gate_view(done), plain=plain)
+        case "markdown":
+            from llmdrill.report.verdict_views import gate_markdown
+
+            sys.stdout.write(gate_markdown(done))
+        case "junit":
+            from llmdrill.report.junit import check_suites, junit_xml
+
+            sys.stdout.write(junit_xml("llmdrill check", check_suites(done)))
+        case "github":
+            from llmdrill.report.github_annotations import check_annotations, commands
+
+            sys.stdout.write(commands(check_annotations(done)))

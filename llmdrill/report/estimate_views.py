@@ -137,6 +137,50 @@ def formulas_view(estimate: Estimate, stage: str | None = None) -> Blocks:
     return tuple(blocks)
 
 
+def total_texts(estimate: Estimate) -> tuple[tuple[str, str], ...]:
+    """Return the totals as names and figures for people."""
+    total = estimate.total
+    memory = (("memory held", format_bytes(total.memory_bytes)),) if total.memory_bytes else ()
+    people = (("reach a person", format_share(total.human_share)),) if total.human_share else ()
+    return (
+        ("cost per request", cell(total.usd_per_request, format_usd)),
+        ("cost per month", cell(total.usd_per_month, format_usd)),
+        ("time to first token p50", cell(total.ttft_p50_s, format_seconds)),
+        ("time to first token p95", cell(total.ttft_p95_s, format_seconds)),
+        ("whole answer p50", cell(total.p50_s, format_seconds)),
+        ("whole answer p95", cell(total.p95_s, format_seconds)),
+        ("whole answer p99", cell(total.p99_s, format_seconds)),
+        ("requests answered", format_share(total.success_share)),
+        *people,
+        *memory,
+    )
+
+
+def stage_text(stage: StageEstimate) -> str:
+    """Return a stage's figures in a line."""
+    names = ("p50", "p95", "p99", "$/request", "memory", "runs for", "latency is")
+    told = zip(names, _stage_row(stage)[2:], strict=True)
+    return ", ".join(f"{name} {value}" for name, value in told if value)
+
+
+def estimate_markdown(file: str, estimate: Estimate, *, formulas: bool = False) -> str:
+    """Return the estimate as a pull-request comment: headline, totals, and the rest folded away."""
+    from llmdrill.report.markdown import details, to_markdown
+
+    total = estimate.total
+    money = UNKNOWN if total.usd_per_month is None else format_usd(total.usd_per_month)
+    headline = f"llmdrill estimate: {money} a month, p95 {cell(total.p95_s, format_seconds)}"
+    totals = Grid(("figure", ">estimate"), total_texts(estimate), file)
+    _, _, *rest = estimate_view(estimate)
+    parts = [
+        to_markdown([Heading(headline, 3), totals]),
+        details("Stage by stage", to_markdown([_stage_grid(estimate)])),
+        details("Critical path, bottleneck and what it rests on", to_markdown(rest)),
+    ]
+    parts += [details("Formulas", to_markdown(formulas_view(estimate)))] if formulas else []
+    return "\n".join(parts)
+
+
 def verdict_view(verdicts: Iterable[Verdict], *, title: str = "Requirement by requirement") -> Blocks:
     """Show one row per requirement: limit, estimated, measured, verdict and why."""
     rows, tones = [], []

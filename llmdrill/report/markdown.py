@@ -18,6 +18,17 @@ def to_markdown(blocks: Iterable[Block]) -> str:
     return "\n\n".join(filter(None, (_block(block) for block in blocks))) + "\n"
 
 
+def details(summary: str, body: str) -> str:
+    """Return Markdown folded under a line; the empty lines let GitHub read it as Markdown."""
+    import html
+
+    return f"<details>\n<summary>{html.escape(_line(summary), quote=False)}</summary>\n\n{body.strip()}\n\n</details>\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _block(block: Block) -> str:
     match block:
         case Heading():

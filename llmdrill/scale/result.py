@@ -10,6 +10,7 @@ from llmdrill.scale.architecture import architecture
 from llmdrill.scale.components import NONE, callout
 from llmdrill.scale.evaluation import plan_gaps
 from llmdrill.scale.scenario import missed_topics
+from llmdrill.system.check import verdict_json
 from llmdrill.units import six_digits
 
 if TYPE_CHECKING:
@@ -212,19 +213,6 @@ def _coverage_json(one: Marked) -> dict[str, Any]:
         "suggested": one.coverage.suggested,
         "warnings": list(one.coverage.warnings),
         "self": one.self_mark,
-    }
-
-
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict row; its keys are the same wherever it appears."""
-    return {
-        "file": verdict.file,
-        "requirement": verdict.requirement,
-        "limit": _digits(verdict.limit),
-        "estimated": _digits(verdict.estimated),
-        "measured": _digits(verdict.measured),
-        "result": verdict.result,
-        "why": verdict.why,
     }
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmdrill.errors import ContentError, Mistake, UsageError, did_you_mean, nearest_names
+from llmdrill.system.figures import TIMES, heaviest_stage, stage_figure, total_figure
+from llmdrill.system.limits import require_stage
 from llmdrill.system.metrics import METRICS
 from llmdrill.system.scenario import parse_limit
-from llmdrill.units import format_quantity
+from llmdrill.units import format_quantity, six_digits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmdrill.measurement import Figure, Measurement
     from llmdrill.system.design import DesignFile
     from llmdrill.system.estimate import Estimate, StageEstimate
+    from llmdrill.system.limits import Limit
     from llmdrill.system.metrics import Metric
     from llmdrill.system.scenario import Requirement, Scenario
     from llmdrill.units import Dimension
 
 Result = Literal["pass", "fail", "unknown"]
-TIMES: Final = frozenset({"ttft_p50_s", "ttft_p95_s", "total_p50_s", "total_p95_s", "total_p99_s"})
 _MEASURED: Final = "measured_"
 
 
@@ -29,7 +33,8 @@ class Verdict:
 
     Attributes:
         file: The design's file.
-        requirement: Id of the scenario's requirement, or the metric of a promise beyond them.
+        requirement: Id of the scenario's requirement, the metric of a promise beyond them, or the name of a limit from
+            the command line.
         limit: The stricter of what the scenario asks and the design promises, in SI.
         estimated: In SI; None if this metric has no estimate or the estimate has no figure.
         measured: In SI; None if nothing valid was measured.
@@ -37,6 +42,9 @@ class Verdict:
         metric: Name of the metric.
         dimension: How to write limit, estimated and measured.
         better: Whether the limit is a ceiling (lower) or a floor (higher).
+        line: Where in the file it stands, or the stage that decides it, from 1.
+        column: Likewise.
+        per: What one unit of the requirement's name is in SI: 0.001 for a name that ends in ``_ms``.
     """
 
     file: str
@@ -49,16 +57,39 @@ class Verdict:
     metric: str
     dimension: Dimension
     better: Literal["lower", "higher"]
+    line: int = 1
+    column: int = 1
+    per: float = 1.0
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict row; its keys are the same wherever it appears, its figures in the unit of its name."""
+    figures = {"limit": verdict.limit, "estimated": verdict.estimated, "measured": verdict.measured}
+    digits = {key: None if value is None else six_digits(value / verdict.per) for key, value in figures.items()}
+    return {
+        "file": verdict.file,
+        "requirement": verdict.requirement,
+        **digits,
+        "result": verdict.result,
+        "why": verdict.why,
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One thing to be held to, before it is judged: the limits, and what is wrong with the promise."""
+    """One thing to be held to, before it is judged: the limits, and what is wrong with the promise.
+
+    ``key`` is the promise's key in the file; ``stage`` is set where one stage is held to it and not the whole.
+    """
 
     name: str
     metric: Metric
     limit: float
     shortfall: str
+    key: str | None = None
+    stage: str | None = None
+    per: float = 1.0
+    note: str = ""
 
 
 def check_design(
@@ -69,8 +100,9 @@ def check_design(
     *,
     expected_key: str | None,
     estimated_only: bool = False,
+    limits: Sequence[Limit] = (),
 ) -> tuple[Verdict, ...]:
-    """Return the verdicts on a design, those of the scenario's requirements first.
+    """Return the verdicts on a design, those of the scenario's requirements first, those of ``limits`` last.
 
     Args:
         file: The design.
@@ -80,20 +112,34 @@ def check_design(
         expected_key: The key a run of this design would have now; None if it cannot be told.
         estimated_only: Leave out what only a run or production can tell (``left_out`` names it); a promise that falls
             short of the scenario is still told.
+        limits: From the command line.
 
     Raises:
-        ContentError: If the design answers another scenario, or another version of it, or promises what is unknown.
+        ContentError: If the design answers another scenario, or another version of it, or promises what is unknown, or
+            has not the stage that a limit names.
     """
     require_same_scenario(file, scenario)
-    rows = _rows(file, scenario)
+    for limit in limits:
+        require_stage(limit, file)
+    rows = _limited(_rows(file, scenario), limits)
     if estimated_only:
         rows = [row for row in rows if row.metric.source == "estimate" or row.shortfall]
-    return tuple(_verdict(str(file.path), row, estimate, measurement, expected_key) for row in rows)
+    return tuple(_verdict(file, row, estimate, measurement, expected_key) for row in rows)
 
 
 def left_out(file: DesignFile, scenario: Scenario) -> tuple[str, ...]:
     """Return the names of what ``estimated_only`` does not judge."""
     return tuple(row.name for row in _rows(file, scenario) if row.metric.source != "estimate" and not row.shortfall)
+
+
+def require_sound(file: DesignFile, scenario: Scenario) -> None:
+    """Refuse a design for another scenario, or one that promises what is unknown.
+
+    Raises:
+        ContentError: As ``check_design``.
+    """
+    require_same_scenario(file, scenario)
+    _rows(file, scenario)
 
 
 def require_same_scenario(file: DesignFile, scenario: Scenario) -> None:
@@ -138,7 +184,20 @@ def _rows(file: DesignFile, scenario: Scenario) -> list[_Row]:
         raise ContentError(mistakes)
     rows = [_asked(requirement, promised) for requirement in scenario.requirements]
     asked = {requirement.id for requirement in scenario.requirements}
-    rows += [_Row(key, METRICS[name], limit, "") for name, (key, limit) in promised.items() if name not in asked]
+    rows += [_Row(key, METRICS[name], limit, "", key) for name, (key, limit) in promised.items() if name not in asked]
+    return rows
+
+
+def _limited(rows: list[_Row], limits: Sequence[Limit]) -> list[_Row]:
+    """Add a row for each limit of the command line; one of a row's own name and metric makes that row stricter."""
+    for one in limits:
+        same = next((row for row in rows if row.name == one.name), None)
+        if same is None or same.metric != one.metric:
+            name = one.name if same is None else f"slo.{one.name}"
+            rows = [*rows, _Row(name, one.metric, one.limit, "", stage=one.stage, per=one.per)]
+        elif same.limit != one.limit and _holds(one.metric, one.limit, same.limit):
+            stricter = replace(same, limit=one.limit, per=one.per, note="the limit is the command line's")
+            rows = [stricter if row is same else row for row in rows]
     return rows
 
 
@@ -148,11 +207,11 @@ def _asked(requirement: Requirement, promised: dict[str, tuple[str, float]]) -> 
     if requirement.id not in promised:
         missing = f"the design promises nothing; the scenario asks {_shown(metric, limit)}"
         return _Row(requirement.id, metric, limit, missing)
-    promise = promised[requirement.id][1]
+    key, promise = promised[requirement.id]
     if promise != limit and not _holds(metric, promise, limit):
         laxer = f"the design promises {_shown(metric, promise)}; the scenario asks {_shown(metric, limit)}"
-        return _Row(requirement.id, metric, limit, laxer)
-    return _Row(requirement.id, metric, promise, "")
+        return _Row(requirement.id, metric, limit, laxer, key)
+    return _Row(requirement.id, metric, promise, "", key)
 
 
 def _holds(metric: Metric, value: float, limit: float) -> bool:
@@ -164,12 +223,14 @@ def _shown(metric: Metric, limit: float) -> str:
 
 
 def _verdict(
-    file: str, row: _Row, estimate: Estimate, measurement: Measurement | None, expected_key: str | None
+    file: DesignFile, row: _Row, estimate: Estimate, measurement: Measurement | None, expected_key: str | None
 ) -> Verdict:
     metric = row.metric
-    estimated = _estimated(metric.name, estimate) if metric.source == "estimate" else None
+    estimated = _estimated(row, estimate) if metric.source == "estimate" else None
     measured = None
-    if metric.source == "estimate":
+    if row.stage is not None:
+        result, why = _judge_stage(row, estimated, estimate)
+    elif metric.source == "estimate":
         result, why = _judge_estimate(row, estimated, estimate)
     elif metric.source == "measurement":
         measured, result, why = _judge_measurement(row, measurement, expected_key)
@@ -177,30 +238,43 @@ def _verdict(
         result, why = "unknown", "needs people, a judge model or production traffic: nothing here can tell"
     if row.shortfall:
         result, why = "fail", f"{row.shortfall}. {_sentence(why)}".rstrip(". ")
+    place = file.located.mistake(_place(row, estimate), "")
     return Verdict(
-        file, row.name, row.limit, estimated, measured, result, why, metric.name, metric.dimension, metric.better
+        file=str(file.path),
+        requirement=row.name,
+        limit=row.limit,
+        estimated=estimated,
+        measured=measured,
+        result=result,
+        why="; ".join(filter(None, (why, row.note))),
+        metric=metric.name,
+        dimension=metric.dimension,
+        better=metric.better,
+        line=place.line,
+        column=place.column,
+        per=row.per,
     )
+
+
+def _place(row: _Row, estimate: Estimate) -> tuple[str, ...]:
+    """Return where in the design a row is decided: the promise, or the stage that weighs most in the figure."""
+    if row.key is not None:
+        return ("requirements", row.key)
+    if row.shortfall:
+        return ("requirements",)
+    stage = row.stage or heaviest_stage(row.metric.name, estimate)
+    return ("stages", stage) if stage else ("stages",)
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _estimated(name: str, estimate: Estimate) -> float | None:
-    total = estimate.total
-    known = {
-        "ttft_p50_s": total.ttft_p50_s,
-        "ttft_p95_s": total.ttft_p95_s,
-        "total_p50_s": total.p50_s,
-        "total_p95_s": total.p95_s,
-        "total_p99_s": total.p99_s,
-        "usd_per_request": total.usd_per_request,
-        "usd_per_month": total.usd_per_month,
-        "memory_bytes": total.memory_bytes,
-        "success_share": total.success_share,
-        "human_share": total.human_share,
-    }
-    return known[name]
+def _estimated(row: _Row, estimate: Estimate) -> float | None:
+    if row.stage is None:
+        return total_figure(row.metric.name, estimate)
+    stage = estimate.stage(row.stage)
+    return stage_figure(row.metric, stage) if stage else None
 
 
 def _judge_estimate(row: _Row, value: float | None, estimate: Estimate) -> tuple[Result, str]:
@@ -219,6 +293,19 @@ def _judge_estimate(row: _Row, value: float | None, estimate: Estimate) -> tuple
     if name == "success_share" and over is not None:
         return "fail", f"over capacity: {over}"
     return ("pass" if _holds(row.metric, value, row.limit) else "fail"), "; ".join(reasons)
+
+
+def _judge_stage(row: _Row, value: float | None, estimate: Estimate) -> tuple[Result, str]:
+    stage = estimate.stage(row.stage or "")
+    if stage is None or (value is None and not stage.over_capacity):
+        reasons = [note for note in (stage.notes if stage else ()) if "unknown" in note or "is known" in note]
+        return "unknown", "; ".join(reasons) or "the estimate has no such figure of this stage"
+    if value is None:
+        return "fail", f"over capacity: {stage.over_capacity}"
+    told = [_compared(row, value, "estimated")]
+    if row.metric.dimension == "seconds" and stage.basis == "assumed":
+        told.append("rests on an assumed latency")
+    return ("pass" if _holds(row.metric, value, row.limit) else "fail"), "; ".join(told)
 
 
 def _assumed(stage: StageEstimate) -> bool:
@@ -254,7 +341,7 @@ def _judge_measurement(
         return None, "unknown", "what a run of this design would measure cannot be told: it has nothing of that kind"
     if measurement.key != expected_key:
         return None, "unknown", "the measurement is stale: corpus, labels, model or settings differ; measure again"
-    figure = _figure(row.metric.name, measurement)
+    figure = measured_figure(row.metric.name, measurement)
     if figure is None:
         return None, "unknown", "this run did not measure it"
     if figure.value is None:
@@ -263,10 +350,8 @@ def _judge_measurement(
     return figure.value, result, "; ".join((_compared(row, figure.value, "measured"), *_interval(row, figure)))
 
 
-def _figure(name: str, measurement: Measurement) -> Figure | None:
+def measured_figure(name: str, measurement: Measurement) -> Figure | None:
     """Return the figure of a metric: by its name, or in milliseconds without the word ``measured``."""
-    from dataclasses import replace
-
     exact = measurement.figure(name)
     if exact is not None or not name.endswith("_s"):
         return exact

@@ -1,0 +1,49 @@
+"""`llmdrill estimate`: what a design does at its scenario's load."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from llmdrill.cli import gate, options
+from llmdrill.cli.show import emit_json
+
+
+def estimate(
+    design: gate.Design,
+    scenario: gate.ScenarioOption = None,
+    seed: options.Seed = 0,
+    draws: options.Draws = 20_000,
+    date: gate.Date = None,
+    formulas: Annotated[bool, typer.Option("--explain", help="Show every formula with the numbers put in.")] = False,
+    json_: options.Json = False,
+    format_: gate.Format = "text",
+    plain: options.Plain = False,
+) -> None:
+    """Estimate a design: latency per stage, cost, memory, critical path, bottleneck."""
+    wanted = gate.format_of(format_, json_=json_)
+    side, _ = gate.load_side(design, scenario, seed=seed, draws=draws, date=date)
+    match wanted:
+        case "json":
+            from llmdrill.system.estimate_json import estimate_json
+
+            emit_json(estimate_json(side.estimate))
+        case "text":
+            from llmdrill.report.estimate_views import estimate_view, formulas_view
+
+            formula_blocks = formulas_view(side.estimate) if formulas else ()
+            gate.print_blocks((*estimate_view(side.estimate), *formula_blocks), plain=plain)
+        case "markdown":
+            from llmdrill.report.estimate_views import estimate_markdown
+
+            sys.stdout.write(estimate_markdown(str(design), side.estimate, formulas=formulas))
+        case "junit":
+            from llmdrill.report.junit import estimate_suite, junit_xml
+
+            sys.stdout.write(junit_xml("llmdrill estimate", [estimate_suite(side.file, side.estimate)]))
+        case "github":
+            from llmdrill.report.github_annotations import commands, estimate_annotations
+
+            sys.stdout.write(commands(estimate_annotations(side.file, side.estimate)))
