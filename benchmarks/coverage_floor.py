@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmdrill.content import content_files
+from llmdrill.folders import content_files
 from llmdrill.grading.coverage import COVERAGE_FLOOR, NEAREST_POINTS
 from llmdrill.lab.embed import load_minilm
 from llmdrill.system.scenario import RubricPoint, load_scenario

@@ -31,6 +31,8 @@ MODULES = {
     "scipy": "scipy",
     "genai-prices": "genai_prices",
     "PyStemmer": "Stemmer",
+    "sacrebleu": "sacrebleu.metrics.bleu",
+    "rouge-score": "rouge_score.rouge_scorer",
     "bm25s": "bm25s",
     "pytrec_eval-terrier": "pytrec_eval",
     "hypothesis": "hypothesis",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from llmdrill.content import cache_folder, shipped_folder
+from llmdrill.folders import cache_folder, shipped_folder
 from llmdrill.lab.embed import load_minilm
 from llmdrill.retrieval.corpora import load_labelled_corpus
 from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-    from llmdrill.content import Located, Path_
     from llmdrill.errors import Mistake
+    from llmdrill.located import Located, Path_
 
 MAX_SHOWN: Final = 60
 _TYPES: Final[Mapping[str, str]] = {
@@ -108,10 +108,11 @@ def _fields(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - any annotation
 
 
 def _inside(annotation: Any, part: str | int) -> list[Any]:  # noqa: ANN401 - any annotation
-    """Return the annotations one step down: a key's, an item's, or the member of a union that a tag names."""
+    """Return the annotations one step down: a key's, an item's, or the one of many that a tag names."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _inside(inner[0], part)
+        chosen = [mark.member(part) for mark in inner[1:] if hasattr(mark, "member")]
+        return chosen or _inside(inner[0], part)
     if origin in {Union, UnionType}:
         tagged = [
             member for member in inner if any(getattr(mark, "tag", None) == part for mark in get_args(member)[1:])

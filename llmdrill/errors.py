@@ -22,6 +22,7 @@ EXIT_DONE = 0
 EXIT_NO = 1
 EXIT_CANNOT_RUN = 2
 EXIT_INTERRUPTED = 130
+LONGEST_NAME = 60  # no name is longer, and messages stay short
 
 
 class LlmdrillError(Exception):
@@ -63,7 +64,8 @@ class UnknownNameError(LlmdrillError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         self.nearest = nearest_names(name, known)
-        super().__init__(f"unknown {kind} '{name}'{did_you_mean(self.nearest)}")
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        super().__init__(f"unknown {kind} '{shown}'{did_you_mean(self.nearest)}")
 
 
 class MissingExtraError(LlmdrillError):
@@ -91,7 +93,8 @@ def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> tuple[st
     import difflib
 
     by_lower = {candidate.lower(): candidate for candidate in known}
-    return tuple(by_lower[hit] for hit in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5))
+    typed = name[: 2 * LONGEST_NAME].lower()
+    return tuple(by_lower[hit] for hit in difflib.get_close_matches(typed, by_lower, n=most, cutoff=0.5))
 
 
 def did_you_mean(names: Sequence[str]) -> str:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
+from types import ModuleType
 from typing import Annotated, Any, Final
 
 # Looking for pydantic plugins reads the metadata of every installed package at start-up: more than a bare interpreter.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import VERSION, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from llmdrill.errors import UsageError
 from llmdrill.units import Dimension, parse_quantity
+
+if os.environ["PYDANTIC_DISABLE_PLUGINS"] == "1" and VERSION.startswith(("2.11.", "2.12.", "2.13.", "2.14.")):
+    # Even where it may not look, pydantic imports what it would look with: importlib.metadata, as long as an
+    # interpreter takes to start. In these versions nothing else is in that module.
+    _NO_PLUGINS: Any = ModuleType("pydantic.plugin._loader")
+    _NO_PLUGINS.get_plugins = tuple
+    sys.modules.setdefault(_NO_PLUGINS.__name__, _NO_PLUGINS)
 
 IDENTIFIER: Final = r"^[a-z][a-z0-9_.-]*$"
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llmdrill.errors import ContentError, Mistake
+from llmdrill.files import read_bytes
+from llmdrill.table import Table  # noqa: TC001 - pydantic reads the annotations
 from llmdrill.units import six_digits
 
 if TYPE_CHECKING:
@@ -38,16 +40,6 @@ class Figure:
     low: float | None = None
     high: float | None = None
     n: int = 0
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of a measurement, ready for any report: column names and rows of cells."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str | float | int | None, ...], ...]
     note: str = ""
 
 
@@ -131,16 +123,16 @@ def read_measurements(path: Path) -> tuple[Measurement, ...]:
         ContentError: If it is unreadable or no measurement file.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)  # bounded, because a device or a pipe has no size to ask for
-        if len(raw) > MAX_FILE_BYTES:
-            raise _not_measured(path, f"is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+        raw = read_bytes(path, most_bytes=MAX_FILE_BYTES)
+    except ContentError as error:
+        raise _not_measured(path, error.mistakes[0].what) from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise _not_measured(path, f"is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+    try:
         data = json.loads(raw)
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise _not_measured(path, f"is no measurement file (its schema is not {SCHEMA})")
         return tuple(measurement_from_json(item) for item in data["measurements"])
-    except OSError as error:
-        raise _not_measured(path, f"cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _not_measured(path, f"is no measurement file ({_why(error)})") from error
 

@@ -10,21 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag
 
-from llmdrill.content import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_NODES,
-    content_files,
-    find_content,
-    load_yaml,
-    parse_yaml,
-    plain_scalar,
-    shipped_folder,
-    validate,
-)
+from llmdrill.content import load_yaml, parse_yaml, validate
 from llmdrill.errors import ContentError, UnknownNameError
 from llmdrill.fields import FileModel, Identifier, Seconds
+from llmdrill.folders import content_files, find_content, shipped_folder
+from llmdrill.scalar import plain_scalar
 from llmdrill.system.design import Design
+from llmdrill.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -142,7 +142,7 @@ def test_a_file_of_another_schema_is_refused_whatever_else_it_holds(tmp_path: Pa
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in refusal_of(tmp_path / "absent.json")
-    assert "Is a directory" in refusal_of(tmp_path)
+    assert "is a folder" in refusal_of(tmp_path)
     (tmp_path / "latin.json").write_bytes(b'{"schema": "\xff"}')
     assert "UnicodeDecodeError" in refusal_of(tmp_path / "latin.json")
     (tmp_path / "endless.json").symlink_to("/dev/zero")

@@ -30,7 +30,7 @@ Results go to stdout; prompts, progress and errors to stderr. `--json` prints on
 
 def page() -> str:
     """Return the page."""
-    root = typer.main.get_command(build_app([]))
+    root = typer.main.get_command(build_app(None))
     return "\n\n".join([HEAD.strip(), *_commands(root, "llmdrill")]) + "\n"
 
 

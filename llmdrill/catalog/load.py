@@ -4,69 +4,52 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from llmdrill.catalog.reader import read_records
+from llmdrill.catalog.index import open_table
 from llmdrill.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
+    from llmdrill.catalog.index import Named, Table
     from llmdrill.catalog.records import Accelerator, ApiLatency, Price, ServingConstants
 
 FOLDER: Final = Path(__file__).parent
 
 
-class _Aliased(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def aliases(self) -> tuple[str, ...]: ...
-
-
-_T = TypeVar("_T", bound=_Aliased)
+_T = TypeVar("_T", bound="Named")
 
 
 @functools.cache
 def load_models() -> tuple[ModelRecord, ...]:
     """Return the open models of the catalogue."""
-    from llmdrill.catalog.architecture import ModelRecord
-
-    return read_records(FOLDER / "models.yaml", ModelRecord)
+    return _models().records()
 
 
 @functools.cache
 def load_accelerators() -> tuple[Accelerator, ...]:
     """Return the accelerators of the catalogue."""
-    from llmdrill.catalog.records import Accelerator
-
-    return read_records(FOLDER / "accelerators.yaml", Accelerator)
+    return _accelerators().records()
 
 
 @functools.cache
 def load_prices() -> tuple[Price, ...]:
     """Return every dated price of the catalogue."""
-    from llmdrill.catalog.prices import read_prices
-
-    return read_prices(FOLDER / "prices.yaml")
+    return _prices().records()
 
 
 @functools.cache
 def load_api_latency() -> tuple[ApiLatency, ...]:
     """Return the measured API latencies of the catalogue."""
-    from llmdrill.catalog.records import ApiLatency
-
-    return read_records(FOLDER / "api_latency.yaml", ApiLatency)
+    return _api_latency().records()
 
 
 @functools.cache
 def load_serving() -> tuple[ServingConstants, ...]:
     """Return the serving model's constants, one record per engine."""
-    from llmdrill.catalog.records import ServingConstants
-
-    return read_records(FOLDER / "serving.yaml", ServingConstants)
+    return _serving().records()
 
 
 def find_model(name: str) -> ModelRecord:
@@ -78,7 +61,7 @@ def find_model(name: str) -> ModelRecord:
     >>> find_model("meta-llama/Llama-3.1-8B").parameters
     8030261248
     """
-    return _find(load_models(), name, "model")
+    return _matching(_models(), name, "model")[0]
 
 
 def find_accelerator(name: str) -> Accelerator:
@@ -90,7 +73,7 @@ def find_accelerator(name: str) -> Accelerator:
     >>> find_accelerator("h100").name == find_accelerator("H100-80GB").name == "h100-sxm-80gb"
     True
     """
-    return _find(load_accelerators(), name, "accelerator")
+    return _matching(_accelerators(), name, "accelerator")[0]
 
 
 def find_serving(name: str) -> ServingConstants:
@@ -99,7 +82,7 @@ def find_serving(name: str) -> ServingConstants:
     Raises:
         UnknownNameError: With the nearest names.
     """
-    return _find(load_serving(), name, "serving engine")
+    return _matching(_serving(), name, "serving engine")[0]
 
 
 def find_api_latency(name: str) -> ApiLatency:
@@ -108,12 +91,15 @@ def find_api_latency(name: str) -> ApiLatency:
     Raises:
         UnknownNameError: If nobody's measurement of it was read: ask the person for figures then.
     """
-    return _find(load_api_latency(), name, "measured API latency")
+    return _matching(_api_latency(), name, "measured API latency")[0]
 
 
 def catalogue_date() -> dt.date:
     """Return the day the catalogue's prices are known to hold on. The wall clock plays no part."""
-    return max(price.date for price in load_prices())
+    newest = _prices().newest
+    if newest is None:
+        raise UsageError("the catalogue holds no price")
+    return newest
 
 
 def find_price(name: str, *, date: dt.date | None = None) -> Price:
@@ -130,7 +116,7 @@ def find_price(name: str, *, date: dt.date | None = None) -> Price:
     >>> find_price("gpt-4o-mini").input_usd_per_mtok
     0.15
     """
-    history = _matching(load_prices(), name, "API model")
+    history = _matching(_prices(), name, "API model")
     day = date or catalogue_date()
     in_force = [price for price in history if price.since is None or price.since <= day]
     if not in_force:
@@ -141,10 +127,10 @@ def find_price(name: str, *, date: dt.date | None = None) -> Price:
 
 
 def read_config(path: Path) -> ModelRecord:
-    """Return the architecture that a Hugging Face ``config.json`` describes; see ``llmdrill.catalog.hf_config``."""
-    from llmdrill.catalog import hf_config
+    """Return the architecture that a Hugging Face ``config.json`` describes; see ``llmdrill.catalog.hugging_face.config``."""
+    from llmdrill.catalog.hugging_face import config
 
-    return hf_config.read_config(path)
+    return config.read_config(path)
 
 
 def _without_batch(price: Price) -> Price:
@@ -157,17 +143,74 @@ def _without_batch(price: Price) -> Price:
     )
 
 
-def _find(records: tuple[_T, ...], name: str, kind: str) -> _T:
-    return _matching(records, name, kind)[0]
-
-
-def _matching(records: tuple[_T, ...], name: str, kind: str) -> list[_T]:
-    wanted = _canonical(name)
-    found = [record for record in records if wanted in map(_canonical, (record.name, *record.aliases))]
+def _matching(table: Table[_T], name: str, kind: str) -> tuple[_T, ...]:
+    found = table.matching(name)
     if not found:
-        raise UnknownNameError(kind, name, [known for record in records for known in (record.name, *record.aliases)])
+        raise UnknownNameError(kind, name, table.known)
     return found
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[_\s]+", "-", re.split(r"[/:]", name.strip())[-1].lower())
+# --- the files ----------------------------------------------------------------------------------------------------
+
+
+def catalogue_files() -> dict[Path, type[Any]]:
+    """Return every file of the catalogue, and what it holds records of."""
+    from llmdrill.catalog import records
+
+    return {
+        FOLDER / "models.yaml": records.ModelRecord,
+        FOLDER / "accelerators.yaml": records.Accelerator,
+        FOLDER / "prices.yaml": records.Price,
+        FOLDER / "api_latency.yaml": records.ApiLatency,
+        FOLDER / "serving.yaml": records.ServingConstants,
+    }
+
+
+def read_file(path: Path, kind: type[_T]) -> tuple[_T, ...]:
+    """Read the YAML of a catalogue file, whatever its index says.
+
+    Raises:
+        ContentError: At the first mistake, with its place.
+    """
+    if path.name == "prices.yaml":
+        from llmdrill.catalog.prices import read_prices
+
+        return cast("tuple[_T, ...]", read_prices(path))
+    from llmdrill.catalog.reader import read_records
+
+    return read_records(path, kind)
+
+
+@functools.cache
+def _table(path: Path, kind: type[_T]) -> Table[_T]:
+    return open_table(path, kind, read_file)
+
+
+def _models() -> Table[ModelRecord]:
+    from llmdrill.catalog.architecture import ModelRecord
+
+    return _table(FOLDER / "models.yaml", ModelRecord)
+
+
+def _accelerators() -> Table[Accelerator]:
+    from llmdrill.catalog.accelerator import Accelerator
+
+    return _table(FOLDER / "accelerators.yaml", Accelerator)
+
+
+def _prices() -> Table[Price]:
+    from llmdrill.catalog.price import Price
+
+    return _table(FOLDER / "prices.yaml", Price)
+
+
+def _api_latency() -> Table[ApiLatency]:
+    from llmdrill.catalog.api_latency import ApiLatency
+
+    return _table(FOLDER / "api_latency.yaml", ApiLatency)
+
+
+def _serving() -> Table[ServingConstants]:
+    from llmdrill.catalog.serving_constants import ServingConstants
+
+    return _table(FOLDER / "serving.yaml", ServingConstants)

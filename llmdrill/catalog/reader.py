@@ -12,30 +12,38 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmdrill.content import load_yaml
 from llmdrill.errors import ContentError, did_you_mean, nearest_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmdrill.content import Located, Path_
+    from llmdrill.located import Located, Path_
 
 _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """A spot in a file, so that a reader can say where it stands."""
+    """A spot in a file, so that a reader can say where it stands; None: an index, which nobody writes by hand."""
 
-    located: Located
-    path: Path_
+    located: Located | None
+    path: Path_ = ()
 
     def step(self, part: str | int) -> _Place:
-        return _Place(self.located, (*self.path, part))
+        return _Place(self.located, (*self.path, part)) if self.located else self
 
-    def refuse(self, what: str) -> ContentError:
-        return ContentError([self.located.mistake(self.path, what)])
+    def refuse(self, what: str) -> Exception:
+        return ContentError([self.located.mistake(self.path, what)]) if self.located else ValueError(what)
+
+
+def plain_record(kind: type[_T], data: Mapping[str, Any]) -> _T:
+    """Return the record that plain data describes: dates as text, nested records as mappings, tuples as lists.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    return _record(kind, data, _Place(None), {})
 
 
 def read_records(path: Path, kind: type[_T]) -> tuple[_T, ...]:
@@ -44,6 +52,8 @@ def read_records(path: Path, kind: type[_T]) -> tuple[_T, ...]:
     Raises:
         ContentError: At the first mistake, with its place.
     """
+    from llmdrill.content import load_yaml  # and with it yaml, which a fresh index does without
+
     located = load_yaml(path)
     top = _Place(located, ())
     if not isinstance(located.data, dict) or "records" not in located.data:
@@ -89,7 +99,7 @@ def _value(hint: Any, value: Any, place: _Place) -> Any:  # noqa: ANN401 - one l
     if origin is typing.Literal:
         return _expect(value in inner, value, place, f"one of {', '.join(inner)}")
     if origin is tuple:
-        _expect(isinstance(value, tuple), value, place, "a list")
+        _expect(isinstance(value, tuple | list), value, place, "a list")
         return tuple(_value(inner[0], item, place.step(index)) for index, item in enumerate(value))
     if dataclasses.is_dataclass(hint):
         return _record(typing.cast("type[Any]", hint), value, place, {})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MOST_MISTAKES: Final = 25
+LONGEST_LINE: Final = 500  # a message may quote what was typed, and that may be a book
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     try:
         build_app(sys.argv[1:])()
     except LlmdrillError as error:
-        _tell(error)
+        tell(error)
         sys.exit(error.exit_status)
     except BrokenPipeError:
         # The reader went away (`llmdrill … | head`): say nothing, and keep the interpreter's last flush quiet.
@@ -44,13 +45,18 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     raise InterruptedByPersonError("interrupted")
 
 
-def _tell(error: LlmdrillError) -> None:
+def tell(error: LlmdrillError) -> None:
+    """Write an error to stderr as text."""
     from llmdrill.report.terminal import printable
 
     # What a file or a terminal holds may stand in a message; its escape codes must not reach the terminal.
-    lines = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
+    lines = [_cut(printable(line)) for line in str(error).splitlines()] or [type(error).__name__]
     if not isinstance(error, ContentError):
         lines[0] = f"llmdrill: {lines[0]}"
     elif len(lines) > MOST_MISTAKES:
         lines = [*lines[:MOST_MISTAKES], f"… and {len(lines) - MOST_MISTAKES} more mistakes"]
     print(*lines, sep="\n", file=sys.stderr)  # noqa: T201 - the one place errors become text
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"

@@ -95,7 +95,7 @@ def resume(
     plain: options.Plain = False,
 ) -> None:
     """Go on with a walk that was left or interrupted."""
-    from llmdrill.content import home_folder
+    from llmdrill.folders import home_folder
     from llmdrill.store import Store
 
     with Store(home_folder()) as store:
@@ -156,7 +156,7 @@ def _replay(file: ScenarioFile, answers: Path, chosen: WalkOptions, *, reading_s
 def _walk_with_person(file: ScenarioFile, name: str, chosen: WalkOptions) -> WalkResult:
     from llmdrill.cli.ask import Person
     from llmdrill.cli.walk_session import utc_now
-    from llmdrill.content import home_folder
+    from llmdrill.folders import home_folder
     from llmdrill.scale.walk import Walk
     from llmdrill.store import Store
 
@@ -240,7 +240,7 @@ class _Run:
     def bench(self) -> Workbench:
         """Return the workbench, made at its first use: numpy is not needed for the first prompt."""
         if self._bench is None:
-            from llmdrill.content import cache_folder
+            from llmdrill.folders import cache_folder
             from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache
             from llmdrill.scale.workbench import Workbench
 

@@ -135,7 +135,7 @@ def _rank_file(encoding: str) -> Path | None:
 
 
 def _store() -> Finding:
-    from llmdrill.content import home_folder
+    from llmdrill.folders import home_folder
     from llmdrill.store import Store
 
     try:
@@ -147,7 +147,7 @@ def _store() -> Finding:
 
 
 def _content() -> Finding:
-    from llmdrill.content import content_files, home_folder
+    from llmdrill.folders import content_files, home_folder
 
     names = ", ".join(content_files("scenarios"))
     if not names:

@@ -24,8 +24,8 @@ def measure(
 ) -> None:
     """Run the scenario's evaluation on a design, on this machine, and write the measurement file for `check`."""
     from llmdrill.cli.design import embedder_loader
-    from llmdrill.content import cache_folder
     from llmdrill.experiments.evaluate import run_evaluation
+    from llmdrill.folders import cache_folder
     from llmdrill.measurement import measurements_json
     from llmdrill.report.measurement_views import measurement_view
     from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache

@@ -25,7 +25,7 @@ def list_(json_: options.Json = False) -> None:
 
 def print_scenarios(*, json_: bool) -> None:
     """Print id, minutes and title of every scenario; a broken one is said in a line."""
-    from llmdrill.content import content_files
+    from llmdrill.folders import content_files
 
     rows = [_listed(name, path) for name, path in content_files("scenarios").items()]
     if json_:
@@ -111,7 +111,7 @@ def _load(path: Path) -> ScenarioFile:
 
 
 def _paths(targets: list[str]) -> list[Path]:
-    from llmdrill.content import content_files, find_content
+    from llmdrill.folders import content_files, find_content
 
     if not targets:
         return list(content_files("scenarios").values())

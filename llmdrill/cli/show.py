@@ -14,7 +14,7 @@ from llmdrill.errors import EXIT_NO, UsageError, did_you_mean, nearest_names
 from llmdrill.units import format_quantity, parse_quantity, six_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llmdrill.estimate.explain import Explained
     from llmdrill.units import Dimension
@@ -79,10 +79,10 @@ def count_option(name: str, text: str, *, whole: bool = False, zero: bool = Fals
     return value
 
 
-def check_assertions(
+def failing_assertions(
     assertions: Iterable[str], figures: Mapping[str, tuple[float, Dimension]], *, unknown: Iterable[str] = ()
-) -> None:
-    """Compare figures with ``--assert "name <= limit"``; the failing lines go to stderr.
+) -> list[str]:
+    """Compare figures with ``--assert "name <= limit"``; return a line for each that does not hold.
 
     Args:
         assertions: As typed. A bare limit takes the unit that the figure's name ends in.
@@ -91,10 +91,17 @@ def check_assertions(
 
     Raises:
         UsageError: If an assertion cannot be read or names no figure of this command.
-        typer.Exit: With status 1 if one does not hold.
     """
     known: dict[str, tuple[float | None, Dimension]] = {**figures, **dict.fromkeys(unknown, (None, "count"))}
-    failing = [line for assertion in assertions if (line := _failing_line(assertion, known))]
+    return [line for assertion in assertions if (line := _failing_line(assertion, known))]
+
+
+def leave_if_any(failing: Sequence[str]) -> None:
+    """Write failing assertions to stderr.
+
+    Raises:
+        typer.Exit: With status 1 if there is one.
+    """
     if failing:
         typer.echo("\n".join(failing), err=True)
         raise typer.Exit(EXIT_NO)

@@ -31,3 +31,14 @@ def require_positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if not math.isfinite(value) or value <= 0:
             raise NumberError(f"{name} must be above zero and finite, got {value:g}")
+
+
+def require_share(**numbers: float) -> None:
+    """Refuse the first number that is no share of one.
+
+    Raises:
+        NumberError: Naming it.
+    """
+    for name, value in numbers.items():
+        if not 0 <= value <= 1:
+            raise NumberError(f"{name} is a share, from 0 to 1, got {value:g}")

@@ -1,4 +1,4 @@
-"""Bytes of weights by precision, and whether a model fits."""
+"""Bytes of weights by precision, activations, and what is left for the cache."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from llmdrill.estimate.checks import require_not_negative, require_positive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from llmdrill.catalog.architecture import ModelRecord
 
 BYTES_PER_VALUE: Final[Mapping[str, float]] = {
     "fp32": 4.0,
@@ -21,7 +23,11 @@ BYTES_PER_VALUE: Final[Mapping[str, float]] = {
 }
 GROUP_VALUES: Final = 128  # weights that share one scale and one zero point in a 4-bit format
 _GROUP_BYTES: Final = 2.0 + 0.5  # an fp16 scale and a 4-bit zero point
-USABLE_MEMORY_SHARE: Final = 0.9  # assumed: the rest is for activations, the runtime and fragmentation
+USABLE_MEMORY_SHARE: Final = 0.9  # assumed: the rest is for the runtime and fragmentation; vLLM's default setting
+BATCHED_TOKENS: Final = 8192  # that one step runs through the model at most: TensorRT-LLM's default
+# 16-bit values per token and hidden value that are alive at once, by devices: dense models, mixtures of experts.
+_ACTIVATION_FACTORS: Final[Mapping[int, tuple[float, float]]] = {1: (11.0, 22.0), 2: (6.5, 13.0), 4: (5.0, 10.0)}
+_LEAST_ACTIVATION_BYTES: Final = 70 * 2**20
 
 
 def bytes_per_value(precision: str) -> float:
@@ -70,6 +76,67 @@ def weights_bytes(*, parameters: float, precision: str = "fp16", group_values: i
     require_positive(group_values=group_values)
     scales = parameters / group_values * _GROUP_BYTES if bytes_per_value(precision) < 1 else 0.0
     return parameters * bytes_per_value(precision) + scales
+
+
+def ideal_weights_bytes(*, parameters: float, bits: float) -> float:
+    """Return the size of weights of ``bits`` bits each, with no scales and nothing in another precision.
+
+    Formula:
+        parameters * bits / 8
+    Args:
+        parameters: All of them.
+        bits: Of one weight.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        NumberError: If a number is negative.
+
+    Error:
+        No 4-bit checkpoint is this small: scales and 16-bit embeddings add 6 % to 40 %. See checkpoint_bytes.
+    Source:
+        Arithmetic.
+
+    >>> ideal_weights_bytes(parameters=7e9, bits=32), ideal_weights_bytes(parameters=7e9, bits=4)
+    (28000000000.0, 3500000000.0)
+    """
+    require_not_negative(parameters=parameters, bits=bits)
+    return parameters * bits / 8
+
+
+def activation_bytes(model: ModelRecord, *, batched_tokens: float = BATCHED_TOKENS, tensor_parallel: int = 1) -> float:
+    """Return the memory of the activations of one step on one device.
+
+    Formula:
+        max(70 MiB, 2 * batched_tokens * hidden * c), c = 11, 6.5, 5 on 1, 2, 4 or more devices for a dense model and
+        22, 13, 10 for a mixture of experts.
+
+    Args:
+        model: hidden counts, and whether it has experts.
+        batched_tokens: Tokens that one step runs through the model at most (max_num_batched_tokens, max_num_tokens).
+        tensor_parallel: Devices that each layer is split over.
+
+    Returns:
+        Bytes on each device.
+
+    Raises:
+        NumberError: If a number is not positive.
+
+    Error:
+        Factors measured for TensorRT-LLM; the same source takes 30 % to 50 % more for SGLang. An engine with many fine
+        experts needs workspace beyond this: look at what it reports when it starts.
+    Source:
+        ai-dynamo/aiconfigurator@00ae653b, src/aiconfigurator/sdk/backends/trtllm_backend.py, _get_memory_usage.
+
+    >>> from llmdrill.catalog.load import find_model
+    >>> activation_bytes(find_model("llama-3.1-8b"))
+    738197504.0
+    """
+    require_positive(batched_tokens=batched_tokens, tensor_parallel=tensor_parallel)
+    factors = _ACTIVATION_FACTORS[max(devices for devices in _ACTIVATION_FACTORS if devices <= tensor_parallel)]
+    factor = factors[0] if model.experts is None else factors[1]
+    return max(float(_LEAST_ACTIVATION_BYTES), 2.0 * batched_tokens * model.hidden * factor)
 
 
 def cache_room_bytes(

@@ -98,10 +98,10 @@ def hnsw_index_bytes(*, vectors: float, dimensions: float, links: float = 32, by
         NumberError: If a number is negative.
 
     Error:
-        The upper levels are left out: M * 4 / ln(M) bytes per vector, 14 % of the links at M = 32.
+        The upper levels and 12 bytes per vector of bookkeeping are left out: 1 to 5 % below serialised Faiss 1.15.1
+        indexes of 64 to 384 dimensions, M 8 to 32; index_memory.hnsw_graph_bytes counts them.
     Source:
-        Faiss wiki, Guidelines to choose an index: (d * 4 + M * 2 * 4) bytes per vector;
-        Malkov and Yashunin 2016, arXiv:1603.09320, section 4.2.3 for the upper levels.
+        Faiss wiki, Guidelines to choose an index: (d * 4 + M * 2 * 4) bytes per vector.
 
     >>> hnsw_index_bytes(vectors=1, dimensions=128, links=32)
     768.0

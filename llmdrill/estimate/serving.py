@@ -1,20 +1,31 @@
-"""The serving model: TTFT and TPOT of a decoder under continuous batching, from shapes, datasheet and few constants."""
+"""The serving estimate: TTFT, TPOT, total and throughput of a decoder on a replica, each with band and floor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from llmdrill.errors import UsageError
 from llmdrill.estimate.explain import Explained, figure
-from llmdrill.estimate.kv_cache import kv_cache_bytes
-from llmdrill.estimate.memory import cache_room_bytes, weights_bytes
-from llmdrill.estimate.serving_steps import Load, decode_step_s, floor_prefill_s, floor_step_s, prefill_s
+from llmdrill.estimate.serving_load import Load
+from llmdrill.estimate.serving_point import (
+    Point,
+    closed_loop,
+    most_output_tokens_per_s,
+    most_resident,
+    sequence_bytes,
+    static_batch,
+)
+from llmdrill.estimate.serving_steps import floor_prefill_s, floor_step_s, passes
+from llmdrill.estimate.serving_work import device_weights_bytes
 
 if TYPE_CHECKING:
-    from llmdrill.catalog.records import Accelerator, Band, ModelRecord, ServingConstants
+    from llmdrill.catalog.architecture import ModelRecord
+    from llmdrill.catalog.records import Accelerator, Band, ServingConstants
+    from llmdrill.estimate.serving_point import Speculation
 
-DEFAULT_ENGINE: Final = "continuous-batching"
+DEFAULT_ENGINE: Final = "default"
+Batching = Literal["continuous", "static"]
 _SOURCE: Final = "roofline (Williams et al. 2009) with constants fitted to published runs"
 
 
@@ -24,9 +35,9 @@ class Predicted:
 
     Attributes:
         value_s: The prediction.
-        low_s: A tenth of the measured runs were below this.
+        low_s: A tenth of the held-out runs were below this.
         high_s: A tenth were above it.
-        floor_s: At full bandwidth and full rate, alone on the device, with no overhead.
+        floor_s: At full bandwidth and full rate, with no overhead and no wait.
     """
 
     value_s: float
@@ -40,99 +51,50 @@ class ServingEstimate:
     """What one replica does at one point of operation.
 
     Attributes:
-        ttft_s: Time to first token under closed-loop load of ``batch``, waiting included.
+        ttft_s: Time to first token, mean; under continuous batching the wait for a free slot included.
         tpot_s: Time per output token after the first, other requests' prefills included.
+        total_s: Both together, for the whole answer.
+        batching: ``continuous`` or ``static``: they differ several times in TTFT.
         step_s: One decode step alone.
-        prefill_s: One prompt's prefill alone.
-        weights_bytes: Of the whole model at its precision.
-        memory_bytes: Weights and the cache of ``batch`` full-length sequences, over all devices.
+        prefill_s: One prompt's prefill alone; of a static batch the prefill of all its prompts.
+        wait_s: Of ttft_s, the wait for a free slot; 0 unless there are more clients than the memory holds.
+        resident: Sequences that decode at once.
+        weights_bytes: Of the whole model at its precision, on all devices.
+        memory_bytes: Weights and the cache of the resident full-length sequences, over all devices.
         max_sequences: Full-length sequences that the devices hold; 0 if not even the weights fit.
-        fits: Whether ``batch`` of them do.
-        output_tokens_per_s: Of the whole replica.
-        formulas: TPOT and TTFT with the numbers put in.
+        fits: Whether at least one sequence does; of a static batch, whether all of them do.
+        output_tokens_per_s: Of the whole replica at this load.
+        max_output_tokens_per_s: While more requests wait than it can hold.
     """
 
     ttft_s: Predicted
     tpot_s: Predicted
+    total_s: Predicted
+    batching: Batching
     step_s: float
     prefill_s: float
+    wait_s: float
+    resident: float
     weights_bytes: float
     memory_bytes: float
     max_sequences: int
     fits: bool
     output_tokens_per_s: float
-    formulas: tuple[Explained, ...]
+    max_output_tokens_per_s: float
+    point: Point
+    load: Load
+    constants: ServingConstants
+    mixture: bool
 
+    @property
+    def queues(self) -> bool:
+        """Whether some of the clients wait outside for a free slot."""
+        return self.fits and self.wait_s > 0
 
-def tpot_s(model: ModelRecord, accelerator: Accelerator, load: Load, constants: ServingConstants) -> float:
-    """Return the time per output token, other requests' prefills included.
-
-    Formula:
-        decode_step_s + gamma * (batch - 1) / output_tokens * prefill_s: while a sequence writes its answer, each of
-        the batch - 1 others ends once and a newcomer's prefill steals a share gamma of its time.
-
-    Args:
-        model: A decoder.
-        accelerator: One of the replica's devices.
-        load: Batch, lengths, precision, tensor_parallel.
-        constants: Of the engine.
-
-    Returns:
-        Seconds: (total - TTFT) / (output tokens - 1), in the mean.
-
-    Raises:
-        UsageError: If the model's parameters or the device's rate are unknown.
-
-    Error:
-        See the constants' own record. Without the interference term the median error was 44 % on 727 published runs.
-    Source:
-        Agrawal et al. 2024, arXiv:2403.02310, section 3: prefills stall ongoing decodes.
-
-    >>> from llmdrill.catalog.load import find_accelerator, find_model, find_serving
-    >>> model, device, engine = find_model("llama-3.1-8b"), find_accelerator("h100"), find_serving("default")
-    >>> alone, crowded = (tpot_s(model, device, Load(b, 2048, 256), engine) for b in (1, 64))
-    >>> alone < crowded
-    True
-    """
-    step = decode_step_s(model, accelerator, load, constants)
-    newcomers = max(load.batch - 1, 0) / load.output_tokens
-    return step + constants.interference * newcomers * prefill_s(model, accelerator, load, constants)
-
-
-def ttft_s(model: ModelRecord, accelerator: Accelerator, load: Load, constants: ServingConstants) -> float:
-    """Return the time to first token when ``batch`` clients each send a request as soon as the last is answered.
-
-    Formula:
-        request_overhead + prefill_s * (1 + admission * (batch - 1)) + decode_step_s
-        (some of the other prompts are before this one in the queue, and the running step must end).
-
-    Args:
-        model: A decoder.
-        accelerator: One of the replica's devices.
-        load: Batch, lengths, precision, tensor_parallel.
-        constants: Of the engine.
-
-    Returns:
-        Seconds, in the mean.
-
-    Raises:
-        UsageError: If the model's parameters or the device's rate are unknown.
-
-    Error:
-        See the constants' own record: far larger than TPOT's, because how requests bunch is not in the model. A
-        static batch that starts all prompts together waits several times longer.
-    Source:
-        Agrawal et al. 2024, arXiv:2403.02310, section 3.
-
-    >>> from llmdrill.catalog.load import find_accelerator, find_model, find_serving
-    >>> model, device, engine = find_model("llama-3.1-8b"), find_accelerator("h100"), find_serving("default")
-    >>> ttft_s(model, device, Load(1, 1024, 128), engine) > prefill_s(model, device, Load(1, 1024, 128), engine)
-    True
-    """
-    waiting = constants.admission * max(load.batch - 1, 0)
-    prefill = prefill_s(model, accelerator, load, constants)
-    step = decode_step_s(model, accelerator, load, constants)
-    return constants.request_overhead_s + prefill * (1 + waiting) + step
+    @property
+    def formulas(self) -> tuple[Explained, ...]:
+        """TPOT, TTFT and total with the numbers put in."""
+        return _explain_tpot(self), _explain_ttft(self), _explain_total(self)
 
 
 def serving_estimate(
@@ -146,32 +108,44 @@ def serving_estimate(
     precision: str = "bf16",
     cache_bytes_per_value: float | None = None,
     engine: str = DEFAULT_ENGINE,
+    batching: Batching = "continuous",
+    data_parallel: int = 1,
+    expert_parallel: int = 1,
+    prefix_share: float = 0.0,
+    speculation: Speculation | None = None,
 ) -> ServingEstimate:
-    """Return latency, memory and throughput of one replica under continuous batching.
+    """Return latency, memory and throughput of one replica.
 
     Formula:
-        tpot_s, ttft_s, weights_bytes, kv_cache_bytes and cache_room_bytes, put together.
+        closed_loop or static_batch over pass_s; most_resident and most_output_tokens_per_s for what it holds and can
+        do. A prediction's band is the engine's record of runs held out; value and low are never below the floor.
 
     Args:
         model: A decoder whose parameters are known.
         accelerator: One of the replica's devices.
-        batch: Sequences resident at once; closed-loop concurrency, or what resident_batch finds for a rate.
-        input_tokens: Prompt tokens of a request that are prefilled.
+        batch: Clients in a closed loop, or the sequences of a static batch.
+        input_tokens: Tokens of a prompt.
         output_tokens: Tokens of its answer.
-        tensor_parallel: Devices that the replica is split over.
+        tensor_parallel: Devices that attention is split over.
         precision: Of the weights.
         cache_bytes_per_value: Of the cache; default 2.
         engine: Which fitted constants.
+        batching: ``continuous`` admits a newcomer into every step; ``static`` starts and ends a batch together.
+        data_parallel: Groups of tensor_parallel devices that share out sequences but not experts.
+        expert_parallel: Devices that whole experts are spread over.
+        prefix_share: Share of a prompt read from a prefix cache.
+        speculation: Speculative decoding; None: one token a pass.
 
     Returns:
-        Predictions with 80 % bands and floors, memory, and the formulas with numbers put in.
+        Predictions with 80 % bands and floors, memory, throughput, and the formulas with numbers put in.
 
     Raises:
-        NumberError: If a number is not positive.
+        NumberError: If a number is out of range.
         UsageError: If the model is no decoder, or its parameters, the device's rate or the engine are unknown.
 
     Error:
-        Measured by benchmarks/serving_accuracy.py; the figures stand in the engine's record in the catalogue.
+        Measured by benchmarks/serving_accuracy.py, refitted fold by fold by benchmarks/fit_serving.py; the figures
+        stand in the engine's record in the catalogue.
     Source:
         As the functions put together.
 
@@ -183,72 +157,148 @@ def serving_estimate(
     """
     from llmdrill.catalog.load import find_serving
 
+    load = Load(
+        batch=batch,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        tensor_parallel=tensor_parallel,
+        precision=precision,
+        cache_bytes_per_value=2.0 if cache_bytes_per_value is None else cache_bytes_per_value,
+        data_parallel=data_parallel,
+        expert_parallel=expert_parallel,
+        prefix_share=prefix_share,
+    )
+    return estimate_load(model, accelerator, load, find_serving(engine), batching=batching, speculation=speculation)
+
+
+def estimate_load(
+    model: ModelRecord,
+    accelerator: Accelerator,
+    load: Load,
+    constants: ServingConstants,
+    *,
+    batching: Batching = "continuous",
+    speculation: Speculation | None = None,
+) -> ServingEstimate:
+    """Return as serving_estimate, of a load and constants at hand.
+
+    Raises:
+        UsageError: If the model is no decoder, or its parameters or the device's rate are unknown.
+    """
     if model.kind != "decoder":
         raise UsageError(f"'{model.name}' is an encoder: it writes no tokens")
-    constants = find_serving(engine)
-    load = Load(batch, input_tokens, output_tokens, tensor_parallel, precision, cache_bytes_per_value or 2.0)
-    tpot = tpot_s(model, accelerator, load, constants)
-    ttft = ttft_s(model, accelerator, load, constants)
-    weights = _all_weights_bytes(model, precision)
-    one_cache = kv_cache_bytes(
-        model.attention,
-        context_tokens=input_tokens + output_tokens,
-        bytes_per_value=load.cache_bytes_per_value,
-    )
-    room = cache_room_bytes(weights_bytes=weights, memory_bytes=accelerator.memory_bytes, devices=tensor_parallel)
+    held = most_resident(model, accelerator, load)
+    of = passes(model, accelerator, load, constants)
+    if batching == "static":
+        point = static_batch(of, speculation=speculation)
+    else:
+        point = closed_loop(of, held=held, speculation=speculation)
+    mixture = model.experts is not None
+    tpot_band, ttft_band = (constants.band(metric, mixture=mixture) for metric in ("tpot", "ttft"))
+    per_pass = speculation.tokens_per_pass if speculation else 1.0
+    tpot = _predicted(point.tpot_s, tpot_band, floor_step_s(model, accelerator, _of(load, point)) / per_pass)
+    ttft = _predicted(point.ttft_s, ttft_band, floor_prefill_s(model, accelerator, load))
+    rest = max(load.output_tokens - 1.0, 0.0)
+    total = _together(ttft, tpot, rest)
+    weights = device_weights_bytes(model, load) * load.devices
+    busy = sequence_bytes(model, load) * load.tensor_parallel * point.resident
+    most = most_output_tokens_per_s(of, held=held)
     return ServingEstimate(
-        ttft_s=_predicted(ttft, constants.ttft_band, floor_prefill_s(model, accelerator, load)),
-        tpot_s=_predicted(tpot, constants.tpot_band, floor_step_s(model, accelerator, load)),
-        step_s=decode_step_s(model, accelerator, load, constants),
-        prefill_s=prefill_s(model, accelerator, load, constants),
+        ttft_s=ttft,
+        tpot_s=tpot,
+        total_s=total,
+        batching=batching,
+        step_s=point.step_s,
+        prefill_s=point.prefill_s,
+        wait_s=point.wait_s if held >= 1 else 0.0,
+        resident=point.resident,
         weights_bytes=weights,
-        memory_bytes=weights + batch * one_cache,
-        max_sequences=int(max(room, 0.0) // one_cache),
-        fits=room >= batch * one_cache,
-        output_tokens_per_s=batch * output_tokens / (ttft + max(output_tokens - 1, 0) * tpot),
-        formulas=tuple(explain(model, accelerator, load, constants) for explain in (_explain_tpot, _explain_ttft)),
+        memory_bytes=weights + busy,
+        max_sequences=int(min(held, 1e12)),
+        fits=held >= (load.batch if batching == "static" else 1.0),
+        output_tokens_per_s=load.batch * load.output_tokens / total.value_s,
+        max_output_tokens_per_s=most,
+        point=point,
+        load=load,
+        constants=constants,
+        mixture=mixture,
     )
 
 
-def _all_weights_bytes(model: ModelRecord, precision: str) -> float:
-    if model.parameters is None:
-        raise UsageError(f"the number of parameters of '{model.name}' is unknown; name a model of the catalogue")
-    return weights_bytes(parameters=model.parameters, precision=precision)
+def _of(load: Load, point: Point) -> Load:
+    """Return the load of the sequences that are resident: the floor is theirs."""
+    if point.resident == load.batch:
+        return load
+    from dataclasses import replace
+
+    return replace(load, batch=point.resident)
 
 
 def _predicted(value_s: float, band: Band, floor_s: float) -> Predicted:
-    return Predicted(value_s, max(value_s * band.low, floor_s), value_s * band.high, floor_s)
+    value = max(value_s, floor_s)
+    return Predicted(value, max(value * band.low, floor_s), value * max(band.high, 1.0), floor_s)
 
 
-def _explain_tpot(model: ModelRecord, accelerator: Accelerator, load: Load, constants: ServingConstants) -> Explained:
-    step = decode_step_s(model, accelerator, load, constants)
-    prefill = prefill_s(model, accelerator, load, constants)
-    value = tpot_s(model, accelerator, load, constants)
-    return Explained(
-        name="tpot_s",
-        value=value,
-        unit="seconds",
-        formula="decode_step + gamma × (batch − 1) / output_tokens × prefill",
-        filled=f"{figure(step)} s + {constants.interference:g} × {figure(max(load.batch - 1, 0))} / "
-        f"{figure(load.output_tokens)} × {figure(prefill)} s = {figure(value)} s",
-        source=_source(constants, constants.tpot_median_error),
+def _together(ttft: Predicted, tpot: Predicted, rest: float) -> Predicted:
+    """Return the whole answer's time; its band takes both errors to go the same way, which is wide."""
+    return Predicted(
+        ttft.value_s + rest * tpot.value_s,
+        ttft.low_s + rest * tpot.low_s,
+        ttft.high_s + rest * tpot.high_s,
+        ttft.floor_s + rest * tpot.floor_s,
     )
 
 
-def _explain_ttft(model: ModelRecord, accelerator: Accelerator, load: Load, constants: ServingConstants) -> Explained:
-    step = decode_step_s(model, accelerator, load, constants)
-    prefill = prefill_s(model, accelerator, load, constants)
-    value = ttft_s(model, accelerator, load, constants)
+def _explain_tpot(of: ServingEstimate) -> Explained:
+    point, load = of.point, of.load
+    others = max(point.resident - 1.0, 0.0)
+    return Explained(
+        name="tpot_s",
+        value=of.tpot_s.value_s,
+        unit="seconds",
+        formula="decode_step + (resident − 1) / output_tokens × stall",
+        filled=f"{figure(point.decode_s)} s + {figure(others)} / {figure(load.output_tokens)} × "
+        f"{figure(point.stall_s)} s = {figure(of.tpot_s.value_s)} s",
+        source=_source(of, "tpot"),
+    )
+
+
+def _explain_ttft(of: ServingEstimate) -> Explained:
+    point, value = of.point, of.ttft_s.value_s
+    if of.batching == "static":
+        formula, filled = "prefill of all prompts of the batch", f"{figure(point.prefill_s)} s"
+    else:
+        formula = "overhead + prefill + prefills before it + decode_step / 2 + wait for a slot"
+        before = max(point.first_s - point.overhead_s - point.prefill_s - point.step_s / 2, 0.0)
+        filled = (
+            f"{figure(point.overhead_s)} s + {figure(point.prefill_s)} s + {figure(before)} s + "
+            f"{figure(point.step_s)} s / 2 + {figure(point.wait_s)} s"
+        )
     return Explained(
         name="ttft_s",
         value=value,
         unit="seconds",
-        formula="request_overhead + prefill × (1 + admission × (batch − 1)) + decode_step",
-        filled=f"{constants.request_overhead_s:g} s + {figure(prefill)} s × (1 + {constants.admission:g} × "
-        f"{figure(max(load.batch - 1, 0))}) + {figure(step)} s = {figure(value)} s",
-        source=_source(constants, constants.ttft_median_error),
+        formula=formula,
+        filled=f"{filled} = {figure(value)} s",
+        source=_source(of, "ttft"),
     )
 
 
-def _source(constants: ServingConstants, error: float) -> str:
-    return f"{_SOURCE}: {constants.rows} runs, median error {error:.0%} ({constants.source})"
+def _explain_total(of: ServingEstimate) -> Explained:
+    rest = max(of.load.output_tokens - 1.0, 0.0)
+    return Explained(
+        name="total_s",
+        value=of.total_s.value_s,
+        unit="seconds",
+        formula="ttft + (output_tokens − 1) × tpot",
+        filled=f"{figure(of.ttft_s.value_s)} s + {figure(rest)} × {figure(of.tpot_s.value_s)} s"
+        f" = {figure(of.total_s.value_s)} s",
+        source="Arithmetic",
+    )
+
+
+def _source(of: ServingEstimate, metric: str) -> str:
+    band = of.constants.band(metric, mixture=of.mixture)
+    kind = "mixtures of experts" if of.mixture else "dense models"
+    error = f"held-out median error {band.median_error:.0%} on {band.rows} runs of {kind}"
+    return f"{_SOURCE} ({of.constants.source}); {error}"

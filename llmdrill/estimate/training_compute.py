@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FULL_PASSES: Final = 6.0  # per parameter and token: a multiply-add forward, two backward (activations and weights)
-FROZEN_PASSES: Final = 4.0  # the weights' gradient is not needed where the weights stay as they are
+FROZEN_PASSES: Final = 4.0  # no gradient of the weights is needed where the weights stay as they are
 CHINCHILLA_TOKENS_PER_PARAMETER: Final = 20.0
 # The H100 median of mosaicml/llm-foundry@8c8dd48f:scripts/train/benchmarking/README.md (1B to 7B models) is 0.41, and
 # Llama 3 405B reached 0.38 to 0.43 on up to 16,384 H100 (arXiv:2407.21783).
@@ -72,11 +72,13 @@ def training_flops(*, parameters: float, tokens: float, trainable_parameters: fl
     """Return the operations of training.
 
     Formula:
-        6 * parameters * tokens; with frozen weights (4 * parameters + 2 * trainable_parameters) * tokens: two for the
-        forward pass, two for the gradients of the activations, two for the gradients of the weights that train.
+        6 * parameters * tokens; beside frozen weights (4 * parameters + 6 * trainable_parameters) * tokens: two for the
+        forward pass and two for the gradients of the activations of all of them, two for the gradients of the weights
+        that train.
 
     Args:
-        parameters: Those that a token is multiplied with: the active ones of a mixture of experts.
+        parameters: Those that a token is multiplied with: the active ones of a mixture of experts. Adapters are not
+            among them.
         tokens: Seen in training, repeated ones counted each time.
         trainable_parameters: Of adapters beside frozen weights; None if all weights train.
 
@@ -88,7 +90,7 @@ def training_flops(*, parameters: float, tokens: float, trainable_parameters: fl
 
     Error:
         Without attention's scores (see attention_share) and without what recomputation does twice: full recomputation
-        adds a forward pass, a third more. The Chinchilla model's own count is 5.76e23, 2 % below 6ND.
+        adds a forward pass, a third more (half more beside frozen weights). The Chinchilla model's own count is 5.76e23, 2 % below 6ND.
     Source:
         Kaplan et al. 2020, arXiv:2001.08361, section 2.1: C = 6ND; 70B parameters and 1.4T tokens as in Hoffmann et al.
         2022, arXiv:2203.15556.
@@ -100,7 +102,7 @@ def training_flops(*, parameters: float, tokens: float, trainable_parameters: fl
     if trainable_parameters is None:
         return FULL_PASSES * parameters * tokens
     require_not_negative(trainable_parameters=trainable_parameters)
-    return (FROZEN_PASSES * parameters + (FULL_PASSES - FROZEN_PASSES) * trainable_parameters) * tokens
+    return (FROZEN_PASSES * parameters + FULL_PASSES * trainable_parameters) * tokens
 
 
 def attention_share(*, parameters: float, layers: int, attention_width: float, sequence_tokens: float) -> float:
@@ -329,10 +331,10 @@ def explain_training_flops(*, parameters: float, tokens: float, trainable_parame
     value = training_flops(parameters=parameters, tokens=tokens, trainable_parameters=trainable_parameters)
     formula, filled = "6 × parameters × tokens", f"6 × {figure(parameters)} × {figure(tokens)}"
     if trainable_parameters is not None:
-        formula = "(4 × parameters + 2 × trainable_parameters) × tokens"
-        filled = f"(4 × {figure(parameters)} + 2 × {figure(trainable_parameters)}) × {figure(tokens)}"
+        formula = "(4 × parameters + 6 × trainable_parameters) × tokens"
+        filled = f"(4 × {figure(parameters)} + 6 × {figure(trainable_parameters)}) × {figure(tokens)}"
     source = "Kaplan et al. 2020, arXiv:2001.08361, section 2.1"
-    return Explained("training_flops", value, "count", formula, f"{filled} = {value:.4g} FLOP", source)
+    return Explained("training_flops", value, "count", formula, f"{filled} = {value:.6g} FLOP", source)
 
 
 def explain_device_hours(*, flops: float, peak_flops_per_s: float, mfu: float) -> Explained:
@@ -343,7 +345,7 @@ def explain_device_hours(*, flops: float, peak_flops_per_s: float, mfu: float) -
         value=value,
         unit="count",
         formula="training_flops / (peak_flops_per_s × mfu × 3600)",
-        filled=f"{flops:.4g} / ({peak_flops_per_s:.4g} × {figure(mfu)} × 3600) = {figure(value)} h",
+        filled=f"{flops:.6g} / ({peak_flops_per_s:.6g} × {figure(mfu)} × 3600) = {figure(value)} h",
         source="Definition of MFU",
     )
 
@@ -357,7 +359,7 @@ def explain_training_loss(law: ScalingLaw, *, parameters: float, tokens: float) 
         unit="count",
         formula="E + A / parameters^α + B / tokens^β",
         filled=(
-            f"{law.entropy} + {law.a} / {parameters:.4g}^{law.alpha} + {law.b} / {tokens:.4g}^{law.beta}"
+            f"{law.entropy} + {law.a} / {parameters:.6g}^{law.alpha} + {law.b} / {tokens:.6g}^{law.beta}"
             f" = {figure(value)} nats per token"
         ),
         source=law.source,

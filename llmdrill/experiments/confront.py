@@ -94,7 +94,7 @@ def _retrieval(
 
 
 def _decoding(scenario: Scenario, design: Design, measurement: Measurement) -> Iterator[Confrontation]:
-    from llmdrill.catalog.records import AttentionShape
+    from llmdrill.catalog.architecture import AttentionShape
     from llmdrill.estimate.kv_cache import kv_cache_bytes
     from llmdrill.experiments.decoding_run import decoding_config
     from llmdrill.lab.shapes import named_shape

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from llmdrill.experiments.parameters import MINILM_SHA256, retrieval_plan
-from llmdrill.measurement import Figure, Measurement, Table, measurement_key
+from llmdrill.measurement import Figure, Measurement, measurement_key
+from llmdrill.table import Table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,9 @@ from llmdrill.lab.classify_metrics import (
     scaled,
     share_of,
 )
-from llmdrill.measurement import Figure, Table
+from llmdrill.measurement import Figure
 from llmdrill.retrieval.messages import KINDS
+from llmdrill.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

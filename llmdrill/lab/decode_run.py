@@ -14,7 +14,8 @@ from llmdrill.lab.load_decoder import find_model, load_decoder
 from llmdrill.lab.machine import resident_bytes, this_machine
 from llmdrill.lab.model_files import weight_files
 from llmdrill.lab.typing_trace import TypingTrace, replay_typing
-from llmdrill.measurement import Figure, Measurement, Table, measurement_key
+from llmdrill.measurement import Figure, Measurement, measurement_key
+from llmdrill.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

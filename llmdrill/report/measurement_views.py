@@ -9,8 +9,9 @@ from llmdrill.system.metrics import METRICS
 from llmdrill.units import format_bytes, format_count, format_seconds, format_share, format_usd
 
 if TYPE_CHECKING:
-    from llmdrill.measurement import Figure, Machine, Measurement, Table
+    from llmdrill.measurement import Figure, Machine, Measurement
     from llmdrill.report.blocks import Block, Blocks
+    from llmdrill.table import Table
 
 _SUFFIXES: Final = (
     ("_s", format_seconds),

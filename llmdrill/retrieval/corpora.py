@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, model_validator
 
-from llmdrill.content import Located, load_yaml, validate
+from llmdrill.content import load_yaml, validate
 from llmdrill.errors import ContentError, Mistake
 from llmdrill.fields import FileModel, Identifier, Prose
+from llmdrill.located import Located
 from llmdrill.retrieval.evidence import Evidence
 
 if TYPE_CHECKING:

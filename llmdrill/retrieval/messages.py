@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from llmdrill.content import Located
+    from llmdrill.located import Located
 
 MessageKind = Literal["plain", "obfuscated", "look_alike", "ordinary"]
 Part = Literal["train", "threshold", "test"]

@@ -16,7 +16,7 @@ from llmdrill.scale.prompts import Prompt
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmdrill.content import Located
+    from llmdrill.located import Located
     from llmdrill.system.scenario import Scenario
 
 SCHEMA: Final = "llmdrill/answers@1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from llmdrill.content import plain_scalar
 from llmdrill.errors import UnknownNameError, UsageError, did_you_mean, nearest_names
+from llmdrill.scalar import plain_scalar
 from llmdrill.scale.prompts import Choice, Prompt, Show
 
 if TYPE_CHECKING:

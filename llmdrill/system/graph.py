@@ -12,8 +12,8 @@ from llmdrill.errors import did_you_mean, nearest_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmdrill.content import Located
     from llmdrill.errors import Mistake
+    from llmdrill.located import Located
     from llmdrill.system.kinds.base import StageBase
 
 GIVE_UP: Final = frozenset({"skip", "apologise"})  # fallbacks that are no stage

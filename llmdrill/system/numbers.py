@@ -13,7 +13,8 @@ from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.lognormal import lognormal
 from llmdrill.estimate.memory import weights_bytes
-from llmdrill.estimate.serving_steps import Load, floor_prefill_s, floor_step_s
+from llmdrill.estimate.serving_load import Load
+from llmdrill.estimate.serving_steps import floor_prefill_s, floor_step_s
 from llmdrill.system.kinds.base import explain
 from llmdrill.system.kinds.passages import chunks_expected
 from llmdrill.system.kinds.vector_search import explain_index
@@ -164,7 +165,7 @@ def _in_flight(of: Arguments) -> Explained:
 def _decode_floor(of: Arguments) -> Explained:
     model, device = find_model(of.text("model")), find_accelerator(of.text("accelerator"))
     load = Load(1.0, 1.0, 1.0, int(of.number("tensor_parallel", 1.0)), of.precision())
-    value = floor_step_s(model, device, load)
+    value = floor_step_s(model, device, load, cache=False)
     read = value * device.bandwidth_bytes_per_s * load.tensor_parallel
     filled = f"{figure(read)} B / ({figure(device.bandwidth_bytes_per_s)} B/s × {load.tensor_parallel})"
     formula = "bytes of the weights one token reads / (memory bandwidth × devices)"

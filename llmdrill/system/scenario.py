@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llmdrill.content import find_content, load_yaml, validate
+from llmdrill.content import load_yaml, validate
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.fields import Count, FileModel, Identifier, Positive, Prose, Share
+from llmdrill.folders import find_content
 from llmdrill.system.metrics import METRICS, Metric
 from llmdrill.units import parse_quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmdrill.content import Located
+    from llmdrill.located import Located
 
 SCHEMA: Final = "llmdrill/scenario@1"
 HOURS_PER_MONTH: Final = 730.0  # 365 days of 24 hours over 12 months

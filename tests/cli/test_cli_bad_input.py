@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmdrill.content import shipped_folder
+from llmdrill.folders import shipped_folder
 
 REFERENCE = shipped_folder("scenarios") / "moderation" / "designs" / "reference.design.yaml"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -20,7 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scale"))  # the small scenario of the walk's own tests
 from walk_cases import write_case
 
-from llmdrill.content import home_folder
+from llmdrill.folders import home_folder
 from llmdrill.store import Store
 
 if TYPE_CHECKING:

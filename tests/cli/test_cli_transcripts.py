@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cli_cases import ROOT, run, without_torch
 
-from llmdrill.content import content_files, shipped_folder
+from llmdrill.folders import content_files, shipped_folder
 
 sys.path.insert(0, str(ROOT / "tests" / "scale"))  # the small scenario of the walk's own tests
 from walk_cases import write_case
@@ -216,7 +216,7 @@ def test_check_without_a_measurement_is_unknown_and_unknown_is_no_pass(call: Any
     once, twice = (call("check", REFERENCE, "--json", "--draws", 2000) for _ in range(2))
     assert (once.status, once.out) == (1, twice.out)
     found = once.json
-    assert set(found) == {"schema", "passed", "verdicts", "left_out", "seed"}
+    assert set(found) == {"schema", "passed", "verdicts", "left_out", "errors", "seed", "draws", "date"}
     assert found["passed"] is False
     assert all(set(row) == VERDICT_KEYS for row in found["verdicts"])
     assert {row["result"] for row in found["verdicts"] if row["estimated"] is None} == {"unknown"}

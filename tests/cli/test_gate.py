@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from cli_cases import COMMAND
 
-from llmdrill.content import shipped_folder
+from llmdrill.folders import shipped_folder
 
 SCENARIOS = shipped_folder("scenarios")
 DESIGNS = SCENARIOS / "moderation" / "designs"

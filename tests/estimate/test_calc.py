@@ -5,35 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
+from calc_cases import run, run_json
 
-from llmdrill.cli.calc import build_group
-from llmdrill.errors import EXIT_CANNOT_RUN, LlmdrillError
+from llmdrill.errors import EXIT_CANNOT_RUN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NUMBERS = ("--layers", "80", "--kv-heads", "8", "--head-dim", "128")
-
-
-def run(*words: str, stdin: str | None = None) -> tuple[int, str, str]:
-    """Return exit status, stdout and stderr; the error boundary of main is played here."""
-    result = CliRunner().invoke(build_group(words), list(words), input=stdin)
-    if isinstance(result.exception, LlmdrillError):
-        return result.exception.exit_status, result.stdout, str(result.exception)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def run_json(*words: str, stdin: str | None = None) -> dict[str, Any]:
-    status, out, _ = run(*words, "--json", stdin=stdin)
-    assert status == 0
-    found: dict[str, Any] = json.loads(out)
-    return found
 
 
 def test_kv_of_a_70b_shape_at_100k_tokens() -> None:
@@ -73,11 +55,13 @@ def test_tokens_from_text_file_and_standard_input_agree(tmp_path: Path) -> None:
 
 def test_explain_shows_formula_then_numbers_then_source() -> None:
     _, out, _ = run("kv", *NUMBERS, "--context", "100000", "--explain")
-    formula, filled, source = out.splitlines()[2:5]
+    lines = out.splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("kv_cache_bytes = "))
+    formula, filled, source = lines[first : first + 3]
     assert "kv_heads × head_dim" in formula
     assert "2 × 8 × 128 × 80 × 100,000 × 2 × 1 = 32,768,000,000 B" in filled
     assert "arXiv:2309.06180" in source
-    assert run_json("kv", *NUMBERS, "--context", "1", "--explain")["explained"]["source"] in source
+    assert run_json("kv", *NUMBERS, "--context", "1", "--explain")["explained"]["kv_cache_bytes"]["source"] in source
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmdrill.content import shipped_folder
 from llmdrill.errors import Mistake
+from llmdrill.folders import shipped_folder
 from llmdrill.report.github_annotations import (
     Annotation,
     check_annotations,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llmdrill.content import shipped_folder
 from llmdrill.errors import ContentError
+from llmdrill.folders import shipped_folder
 from llmdrill.retrieval import corpora
 from llmdrill.retrieval.corpora import DEV_TENTHS, load_labelled_corpus
 

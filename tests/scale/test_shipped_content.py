@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmdrill.content import cache_folder, content_files, shipped_folder
 from llmdrill.errors import MissingExtraError, UsageError
 from llmdrill.experiments.evaluate import evaluation_key, run_evaluation
+from llmdrill.folders import cache_folder, content_files, shipped_folder
 from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache
 from llmdrill.scale.result import walk_result
 from llmdrill.scale.validate import replay_answers, validate_walk

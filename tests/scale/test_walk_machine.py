@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from walk_cases import GOOD, case, finish, prompt_at, step
 
-from llmdrill.content import content_files
 from llmdrill.errors import ContentError, MissingExtraError, UsageError
+from llmdrill.folders import content_files
 from llmdrill.scale.prompts import Prompt, Show
 from llmdrill.scale.result import result_json, walk_result
 from llmdrill.scale.walk import MAX_ANSWER, Event, Walk, answer, apply, next_item, note, refit, replay, seen

@@ -77,12 +77,13 @@ def test_a_self_hosted_model_is_as_quick_as_the_serving_model_says_at_that_batch
         batch=shown["batch"],
         input_tokens=700,
         output_tokens=200,
+        engine="vllm",
     )
     assert shown["batch"] > 5
-    assert shown["ttft_s"] == pytest.approx(said.ttft_s.value_s)
     assert shown["tpot_s"] == pytest.approx(said.tpot_s.value_s)
     assert stage.tpot_p50_s == pytest.approx(said.tpot_s.value_s, rel=0.05)
-    assert known(stage.ttft_p50_s) < said.ttft_s.value_s < known(stage.ttft_p95_s)  # the serving model states a mean
+    assert said.prefill_s < shown["ttft_s"] < said.ttft_s.value_s  # requests that do not all start at once wait less
+    assert known(stage.ttft_p50_s) < shown["ttft_s"] < known(stage.ttft_p95_s)  # the serving model states a mean
 
 
 def test_rent_is_paid_by_the_hour_whatever_the_load() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from system_cases import api, scenario, scenario_data, scenario_file
 
-from llmdrill.content import content_files
+from llmdrill.folders import content_files
 from llmdrill.system.design import write_design
 from llmdrill.system.scenario import Scenario, load_scenario
 from llmdrill.system.validate import validate_scenario

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmdrill.cli.show import check_assertions, emit_json, emit_text, explained_json, explained_lines
+from llmdrill.cli.show import (
+    emit_json,
+    emit_text,
+    explained_json,
+    explained_lines,
+    failing_assertions,
+    leave_if_any,
+)
 from llmdrill.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmdrill.estimate.explain import Explained
-    from llmdrill.measurement import Table
+    from llmdrill.table import Table
 
 Shown = Literal["text", "json", "markdown"]
 _MILLI: Final = 1000.0
@@ -55,19 +62,22 @@ class Answer:
 
 
 def show_answer(answer: Answer, *, shown: Shown, explain: bool, assertions: Sequence[str]) -> None:
-    """Write the answer to stdout, then hold it against the assertions.
+    """Hold the answer against the assertions, write it to stdout, then tell those that fail.
 
     Raises:
         UsageError: If an assertion cannot be read or names no figure of this calculator.
         typer.Exit: With status 1 if one does not hold.
     """
+    # Before anything is written: an assertion that cannot be read leaves stdout empty.
+    figures = {one.name: (one.value, one.unit) for one in answer.figures}
+    failing = failing_assertions(assertions, figures, unknown=answer.unknown)
     if shown == "json":
         emit_json(answer_json(answer, explain=explain))
     elif shown == "markdown":
         emit_text(_markdown(answer, explain=explain))
     else:
         emit_text(_text(answer, explain=explain))
-    check_assertions(assertions, {one.name: (one.value, one.unit) for one in answer.figures}, unknown=answer.unknown)
+    leave_if_any(failing)
 
 
 def answer_json(answer: Answer, *, explain: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,7 @@ def model_record(model: str | None, config: Path | None) -> ModelRecord | None:
     if config is not None:
         from llmdrill.catalog.load import read_config
 
-        return read_config(config / "config.json" if config.is_dir() else config)
+        return read_config(config / "config.json" if _is_folder(config) else config)
     if model is None:
         return None
     from llmdrill.catalog.load import find_model
@@ -97,4 +98,8 @@ def required_model(model: str | None, config: Path | None) -> ModelRecord:
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(".json") or name.startswith((".", "/", "~")) or Path(name).is_dir()
+    return name.endswith(".json") or name.startswith((".", "/", "~")) or _is_folder(Path(name))
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a name too long

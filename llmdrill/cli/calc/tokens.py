@@ -1,16 +1,20 @@
-"""`llmdrill calc tokens`: how many tokens a text has."""
+"""`llmdrill calc tokens`: how many tokens a text has, and which encoding a model counts in."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from llmdrill.cli.calc.answer import Answer
-from llmdrill.errors import ContentError, Mistake, UsageError
+from llmdrill.cli.calc.options import quantity
+from llmdrill.errors import UnknownNameError, UsageError
 
-MAX_TEXT_BYTES: Final = 50_000_000
+if TYPE_CHECKING:
+    from llmdrill.estimate.explain import Explained
+
+Kind_ = Literal["english", "code", "json", "latin"]
+_CHAT: str = "a chat request adds a few tokens per message"
 
 
 def tokens(
@@ -18,45 +22,46 @@ def tokens(
     file: Annotated[str | None, typer.Argument(help="A UTF-8 text file, or - for standard input.")] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Such as o200k_base or cl100k_base.")] = None,
-    model: Annotated[str | None, typer.Option(help="An API model with a public tokenizer.")] = None,
-    approximate: Annotated[bool, typer.Option("--approximate", help="Count roughly, from the bytes alone.")] = False,
+    model: Annotated[str | None, typer.Option(help="A model; without a text: which encoding it has.")] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Count roughly, from the bytes alone: no rank file, no network.")
+    ] = False,
+    kind: Annotated[
+        Kind_ | None, typer.Option(help="With --approximate: what the text is; default seen from the text.")
+    ] = None,
+    timeout: Annotated[str, typer.Option(help="Longest wait for the network, where the rank file is absent.")] = "8s",
 ) -> Answer:
     """Count the tokens of a text."""
-    from llmdrill.estimate.explain import Explained
-    from llmdrill.estimate.tokens import BYTES_PER_TOKEN, approximate_tokens, count_tokens
-
     name = _encoding(encoding, model, approximate=approximate)
+    if kind is not None and not approximate:
+        raise UsageError("--kind goes with --approximate")
+    wait_s = quantity("timeout", timeout, "seconds")
+    if text is None and file is None and model is not None:
+        return _of_model(model, name)
     read = _text(text, file)
-    size = len(read.encode("utf-8", errors="surrogatepass"))
-    value = count_tokens(read, name) if name else approximate_tokens(read)
-    if name is None:
-        derivation = ("ceil(bytes / bytes per token)", f"ceil({size} / {BYTES_PER_TOKEN:g}) = {value}")
-        source = "measured ratio; see approximate_tokens"
-    else:
-        derivation = (f"length of the {name} encoding", f"{size} B → {value}")
-        source = "tiktoken, the published rank file"
-    return Answer(
-        calculator="tokens",
-        lines=(f"{value:,} tokens" if name else f"about {value:,} tokens",),
-        figures=(
-            Explained("tokens", value, "count", *derivation, source),
-            Explained("text_bytes", size, "bytes", "length in UTF-8", f"{size} B", "Arithmetic"),
-        ),
-        inputs={"exact": name is not None, "encoding": name},
-    )
+    return _rough(read, name, kind, model) if approximate else _exact(read, str(name), wait_s)
 
 
 def _encoding(encoding: str | None, model: str | None, *, approximate: bool) -> str | None:
-    """Return the encoding to count with; None for a rough count."""
-    from llmdrill.estimate.tokens import encoding_of
+    """Return the encoding to count with; None for a rough count that names none."""
+    from llmdrill.estimate.tokens import RANK_FILES, encoding_of
 
     if encoding is not None and model is not None:
         raise UsageError("give --encoding or --model, not both")
-    if approximate:
-        return None
-    if encoding is None and model is None:
+    if encoding is not None:
+        if encoding not in RANK_FILES:
+            raise UnknownNameError("encoding", encoding, RANK_FILES)
+        return encoding
+    if model is None:
+        if approximate:
+            return None
         raise UsageError("which tokenizer? give --encoding (such as o200k_base), --model, or --approximate")
-    return encoding if encoding is not None else encoding_of(str(model))
+    try:
+        return encoding_of(model)
+    except UsageError:
+        if approximate:  # known, but its tokenizer is not public
+            return None
+        raise
 
 
 def _text(text: str | None, file: str | None) -> str:
@@ -65,20 +70,78 @@ def _text(text: str | None, file: str | None) -> str:
         raise UsageError("give one text: --text TEXT, a FILE, or - for standard input")
     if text is not None:
         return text
-    name = "standard input" if file == "-" else str(file)
-    try:
-        raw = typer.get_binary_stream("stdin").read(MAX_TEXT_BYTES + 1) if file == "-" else _read(Path(str(file)))
-    except OSError as error:
-        raise ContentError([Mistake(name, 1, 1, "", f"cannot be read: {error.strerror}")]) from error
-    if len(raw) > MAX_TEXT_BYTES:
-        raise ContentError([Mistake(name, 1, 1, "", f"is larger than {MAX_TEXT_BYTES // 1_000_000} MB")])
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ContentError([Mistake(name, line, 1, "", "is not UTF-8")]) from error
+    from llmdrill.cli.calc.files import text_of
+
+    return text_of(str(file))
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_TEXT_BYTES + 1)
+def _of_model(model: str, name: str | None) -> Answer:
+    told = f"{model} counts in {name}" if name else f"no public tokenizer of {model} is known"
+    return Answer(
+        calculator="tokens",
+        lines=(told,),
+        figures=(),
+        inputs={"exact": None, "encoding": name, "model": model},
+        unknown=("tokens", "text_bytes"),
+    )
+
+
+def _exact(read: str, name: str, wait_s: float) -> Answer:
+    from llmdrill.estimate.explain import Explained
+    from llmdrill.estimate.tokens import count_tokens
+
+    value = count_tokens(read, name, timeout_s=wait_s)
+    size = len(read.encode("utf-8", errors="surrogatepass"))
+    source = "tiktoken, the published rank file"
+    counted = Explained("tokens", value, "count", f"length of the {name} encoding", f"{size:,} B → {value:,}", source)
+    return Answer(
+        calculator="tokens",
+        lines=(f"{value:,} tokens",),
+        figures=(counted, _size(size)),
+        inputs={"exact": True, "encoding": name},
+        notes=(_CHAT,),
+    )
+
+
+def _rough(read: str, name: str | None, kind: Kind_ | None, model: str | None) -> Answer:
+    from llmdrill.estimate.explain import Explained
+    from llmdrill.estimate.token_ratio import approximate_tokens
+
+    counted_in = name or "o200k_base"
+    rough = approximate_tokens(read, encoding=counted_in, kind=kind)
+    formula = "round up(sum over kinds of bytes / bytes per token), ratios of"
+    source = "measured by benchmarks/token_ratio.py; see approximate_tokens"
+    figures = tuple(
+        Explained(
+            figure,
+            value,
+            "count",
+            f"{formula} {which}",
+            f"{rough.text_bytes:,} B, mostly {rough.kind}, in {counted_in}: {value:,}",
+            source,
+        )
+        for figure, value, which in (
+            ("tokens", rough.tokens, "the median text"),
+            ("tokens_low", rough.low, "the 95 % quantile of texts"),
+            ("tokens_high", rough.high, "the 5 % quantile of texts"),
+        )
+    )
+    notes = ["approximate: the span holds 9 of 10 of the measured texts of that kind; short texts are worst"]
+    if not rough.measured:
+        notes.append("a script of this text has no measured ratio: its span is as wide as any tokenizer could make it")
+    if name is None:
+        whose = f"{model} has no public tokenizer: " if model else ""
+        notes.append(f"{whose}ratios of o200k_base are taken; another tokenizer may differ by more than the span")
+    return Answer(
+        calculator="tokens",
+        lines=(f"about {rough.tokens:,} tokens ({rough.low:,} to {rough.high:,}), {rough.kind}",),
+        figures=(*figures, _size(rough.text_bytes)),
+        inputs={"exact": False, "encoding": name, "kind": rough.kind},
+        notes=tuple(notes),
+    )
+
+
+def _size(size: int) -> Explained:
+    from llmdrill.estimate.explain import Explained
+
+    return Explained("text_bytes", size, "bytes", "length in UTF-8", f"{size:,} B", "Arithmetic")

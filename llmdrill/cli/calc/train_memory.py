@@ -20,8 +20,8 @@ def memory_figures(plan: Plan) -> list[Explained]:
     states = _sum("model_states_bytes", parts)
     if plan.record is None or not plan.plain_blocks:
         return [*parts, states]
-    more = [_activations(plan, plan.record), _logits(plan, plan.record)]
-    return [*parts, states, *more, _sum("memory_bytes", [*parts, *more])]
+    activations, logits = _activations(plan, plan.record), _logits(plan, plan.record)
+    return [*parts, states, activations, logits, _memory(plan, states, activations, logits)]
 
 
 def _states(plan: Plan) -> list[Explained]:
@@ -96,23 +96,31 @@ def _activations(plan: Plan, record: ModelRecord) -> Explained:
         pipeline_parallel=split.pipeline,
         microbatches=split.microbatches,
     )
-    size = plan.step.sequence_tokens * plan.step.micro_batch * record.hidden * record.layers
-    share = min(split.pipeline, split.microbatches) / split.pipeline
-    per_value = {
-        "none": "10 + 24 / t + 5 × heads × sequence / (hidden × t)",
-        "selective": "10 + 24 / t",
-        "full": "2",
+    kept = {
+        "none": "10{shared} + 24 / {tensor} + 5 × {heads} × {sequence} / ({hidden} × {tensor})",
+        "selective": "10{shared} + 24 / {tensor}",
+        "full": "2{shared}",
     }[plan.step.recomputation]
+    line = f"{{sequence}} × {{micro_batch}} × {{hidden}} × {{layers}} × ({kept})".replace(
+        "{shared}", " / {tensor}" if split.sequence_parallel else ""
+    )
+    line += " × {in_flight} / {stages}" if split.pipeline > 1 else ""
+    numbers = {
+        "sequence": plan.step.sequence_tokens,
+        "micro_batch": plan.step.micro_batch,
+        "hidden": record.hidden,
+        "layers": record.layers,
+        "heads": heads,
+        "tensor": split.tensor,
+        "in_flight": split.in_flight,
+        "stages": split.pipeline,
+    }
     return Explained(
         name="activations_bytes",
         value=value,
         unit="bytes",
-        formula=f"sequence × micro_batch × hidden × layers × ({per_value})"
-        + (" with everything / t" if split.sequence_parallel else ""),
-        filled=(
-            f"{plan.step.sequence_tokens} × {plan.step.micro_batch} × {record.hidden} × {record.layers}"
-            f" × {figure(value / size / share)}{f' × {figure(share)}' if share != 1 else ''} = {figure(value)} B"
-        ),
+        formula=line.format_map({name: name for name in numbers}),
+        filled=f"{line.format_map(numbers)} = {figure(value)} B",
         source=_KORTHIKANTI,
     )
 
@@ -137,6 +145,26 @@ def _logits(plan: Plan, record: ModelRecord) -> Explained:
             f" = {figure(value)} B"
         ),
         source="Arithmetic: one fp32 copy",
+    )
+
+
+def _memory(plan: Plan, states: Explained, activations: Explained, logits: Explained) -> Explained:
+    """Return what the fullest device holds: a pipeline's first stage has most activations, its last the logits."""
+    split = plan.split
+    if split.pipeline == 1:
+        return _sum("memory_bytes", [states, activations, logits])
+    value = states.value + max(activations.value, activations.value / split.in_flight + logits.value)
+    first, head = figure(activations.value), figure(logits.value)
+    return Explained(
+        name="memory_bytes",
+        value=value,
+        unit="bytes",
+        formula="model_states_bytes + max(activations_bytes, activations_bytes / in_flight + logits_bytes)",
+        filled=(
+            f"{figure(states.value)} + max({first}, {first} / {split.in_flight} + {head})"
+            f" = {figure(value)} B on the fullest device"
+        ),
+        source="Arithmetic: the first stage of the pipeline against the last",
     )
 
 

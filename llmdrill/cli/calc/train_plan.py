@@ -38,6 +38,11 @@ class Parallelism:
         """All of them."""
         return self.data * self.tensor * self.pipeline
 
+    @property
+    def in_flight(self) -> int:
+        """Micro-batches whose activations a pipeline's first stage holds at once."""
+        return min(self.pipeline, self.microbatches)
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -151,20 +156,21 @@ def _chinchilla(plan: Plan) -> Explained:
 def _attention(plan: Plan, record: ModelRecord) -> Explained:
     from llmdrill.estimate.training_compute import attention_share
 
-    shape = record.attention
-    width = (shape.heads or shape.kv_heads) * shape.head_dim
-    value = attention_share(
-        parameters=plan.active, layers=shape.layers, attention_width=width, sequence_tokens=plan.step.sequence_tokens
+    shape, whole = record.attention, plan.step.sequence_tokens
+    width = (shape.heads or shape.kv_heads) * (shape.head_dim + (shape.value_dim or shape.head_dim)) / 2
+    seen = [(shape.full_layers, min(whole, shape.index_tokens or whole))]
+    seen += [(group.layers, min(whole, group.window_tokens)) for group in shape.windows]
+    value = sum(
+        attention_share(parameters=plan.active, layers=layers, attention_width=width, sequence_tokens=tokens)
+        for layers, tokens in seen
     )
+    layers = " + ".join(f"{layers} × {tokens}" for layers, tokens in seen if layers)
     return Explained(
         name="attention_share",
         value=value,
         unit="share",
-        formula="12 × layers × heads × head_dim × sequence_tokens / (6 × parameters)",
-        filled=(
-            f"12 × {shape.layers} × {width} × {plan.step.sequence_tokens} / (6 × {figure(plan.active)})"
-            f" = {figure(value)} on top of 6ND"
-        ),
+        formula="12 × heads × head_dim × Σ layers × tokens that they see / (6 × parameters)",
+        filled=f"12 × {figure(width)} × ({layers or 0}) / (6 × {figure(plan.active)}) = {figure(value)} on top of 6ND",
         source="mosaicml/llm-foundry@8c8dd48f:scripts/train/benchmarking/README.md (its MFU counts it)",
     )
 
@@ -173,27 +179,28 @@ def _optimal(law: ScalingLaw, budget: float) -> list[Explained]:
     from llmdrill.estimate.training_compute import compute_optimal
 
     best = compute_optimal(law, flops=budget)
-    exponent = f"{law.beta} / ({law.alpha} + {law.beta})"
+    both = f"({law.alpha} + {law.beta})"
+    scale = f"({law.alpha} × {law.a} / ({law.beta} × {law.b}))^(1 / {both})"
     return [
         plain(
             "compute_optimal_parameters",
             best.parameters,
-            "G × (flops / 6)^(β / (α + β)), G = (αA / (βB))^(1 / (α + β))",
-            f"G × ({budget:.4g} / 6)^({exponent}) = {best.parameters:.4g}",
+            "(α × A / (β × B))^(1 / (α + β)) × (flops / 6)^(β / (α + β))",
+            f"{scale} × ({budget:.6g} / 6)^({law.beta} / {both}) = {best.parameters:.6g}",
             law.source,
         ),
         plain(
             "compute_optimal_tokens",
             best.tokens,
             "flops / (6 × compute_optimal_parameters)",
-            f"{budget:.4g} / (6 × {best.parameters:.4g}) = {best.tokens:.4g}",
+            f"{budget:.6g} / (6 × {best.parameters:.6g}) = {best.tokens:.6g}",
             law.source,
         ),
         plain(
             "compute_optimal_loss_nats",
             best.loss,
             "E + A / parameters^α + B / tokens^β",
-            f"{law.entropy} + {law.a} / {best.parameters:.4g}^{law.alpha} + {law.b} / {best.tokens:.4g}^{law.beta}"
+            f"{law.entropy} + {law.a} / {best.parameters:.6g}^{law.alpha} + {law.b} / {best.tokens:.6g}^{law.beta}"
             f" = {figure(best.loss)} nats per token",
             law.source,
         ),

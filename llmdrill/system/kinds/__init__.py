@@ -1,60 +1,69 @@
-"""The kinds of stage, one module each, by name."""
+"""The kinds of stage, one module each, by name. A kind's module is imported when a stage of that kind is met."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union
 
 from llmdrill.errors import UnknownNameError
-from llmdrill.system.kinds.agent import Agent
-from llmdrill.system.kinds.cache import Cache
-from llmdrill.system.kinds.chunking import Chunking
-from llmdrill.system.kinds.classifier import Classifier
-from llmdrill.system.kinds.debounce import Debounce
-from llmdrill.system.kinds.embedding import Embedding
-from llmdrill.system.kinds.fusion import Fusion
-from llmdrill.system.kinds.human_review import HumanReview
-from llmdrill.system.kinds.index import Index
-from llmdrill.system.kinds.judge import Judge
-from llmdrill.system.kinds.keyword_search import KeywordSearch
-from llmdrill.system.kinds.llm import Llm
-from llmdrill.system.kinds.network import Network
-from llmdrill.system.kinds.queue import Queue
-from llmdrill.system.kinds.reranker import Reranker
-from llmdrill.system.kinds.router import Router
-from llmdrill.system.kinds.rules import Rules
-from llmdrill.system.kinds.speak import Speak
-from llmdrill.system.kinds.tool import Tool
-from llmdrill.system.kinds.transcribe import Transcribe
-from llmdrill.system.kinds.vector_search import VectorSearch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
+
     from llmdrill.system.kinds.base import StageBase
 
-KINDS: Final[dict[str, type[StageBase]]] = {
-    "llm": Llm,
-    "embedding": Embedding,
-    "vector_search": VectorSearch,
-    "keyword_search": KeywordSearch,
-    "fusion": Fusion,
-    "reranker": Reranker,
-    "classifier": Classifier,
-    "rules": Rules,
-    "cache": Cache,
-    "debounce": Debounce,
-    "router": Router,
-    "judge": Judge,
-    "tool": Tool,
-    "agent": Agent,
-    "transcribe": Transcribe,
-    "speak": Speak,
-    "network": Network,
-    "queue": Queue,
-    "human_review": HumanReview,
-    "chunking": Chunking,
-    "index": Index,
-}
+# In the order that pages show; each is the class in CamelCase of the module of its name.
+_NAMES: Final = (
+    "llm",
+    "embedding",
+    "vector_search",
+    "keyword_search",
+    "fusion",
+    "reranker",
+    "classifier",
+    "rules",
+    "cache",
+    "debounce",
+    "router",
+    "judge",
+    "tool",
+    "agent",
+    "transcribe",
+    "speak",
+    "network",
+    "queue",
+    "human_review",
+    "chunking",
+    "index",
+)
+
+
+class _Kinds(Mapping[str, "type[StageBase]"]):
+    """Name → kind, imported when asked for."""
+
+    def __getitem__(self, name: str) -> type[StageBase]:
+        if name not in _NAMES:
+            raise KeyError(name)
+        found: type[StageBase] = getattr(import_module(f"{__name__}.{name}"), name.title().replace("_", ""))
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+KINDS: Final = _Kinds()
 
 
 def find_kind(name: str) -> type[StageBase]:
@@ -87,28 +96,37 @@ def _tag(value: Any) -> str:  # noqa: ANN401 - as above
     return f"({value['kind'] if isinstance(value, dict) else value.kind})"
 
 
-Stage = Annotated[
-    Annotated[Llm, Tag("(llm)")]
-    | Annotated[Embedding, Tag("(embedding)")]
-    | Annotated[VectorSearch, Tag("(vector_search)")]
-    | Annotated[KeywordSearch, Tag("(keyword_search)")]
-    | Annotated[Fusion, Tag("(fusion)")]
-    | Annotated[Reranker, Tag("(reranker)")]
-    | Annotated[Classifier, Tag("(classifier)")]
-    | Annotated[Rules, Tag("(rules)")]
-    | Annotated[Cache, Tag("(cache)")]
-    | Annotated[Debounce, Tag("(debounce)")]
-    | Annotated[Router, Tag("(router)")]
-    | Annotated[Judge, Tag("(judge)")]
-    | Annotated[Tool, Tag("(tool)")]
-    | Annotated[Agent, Tag("(agent)")]
-    | Annotated[Transcribe, Tag("(transcribe)")]
-    | Annotated[Speak, Tag("(speak)")]
-    | Annotated[Network, Tag("(network)")]
-    | Annotated[Queue, Tag("(queue)")]
-    | Annotated[HumanReview, Tag("(human_review)")]
-    | Annotated[Chunking, Tag("(chunking)")]
-    | Annotated[Index, Tag("(index)")],
-    Field(discriminator=Discriminator(_tag)),
-    BeforeValidator(_known_kind),
-]
+def _of_kind(name: str, value: Any) -> StageBase:  # noqa: ANN401 - as above
+    return KINDS[name].model_validate(value)
+
+
+class OneKind:
+    """Judges a stage by its own kind. To build the judges of all kinds first takes longer than a whole estimate."""
+
+    @staticmethod
+    def member(tag: str) -> type[StageBase]:
+        """Return the kind that a tag stands for."""
+        return find_kind(tag.strip("()"))
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        del source, handler
+        each: dict[Any, Mapping[str, Any]] = {
+            f"({name})": core_schema.no_info_plain_validator_function(partial(_of_kind, name)) for name in KINDS
+        }
+        union = core_schema.tagged_union_schema(each, discriminator=_tag)
+        return core_schema.no_info_before_validator_function(_known_kind, union)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        from pydantic import TypeAdapter
+
+        del schema
+        every: Any = Union[tuple(KINDS.values())]  # noqa: UP007 - made from a list
+        return {"oneOf": handler(TypeAdapter(every).core_schema)["anyOf"]}
+
+
+if TYPE_CHECKING:
+    Stage = StageBase
+else:
+    Stage = Annotated[Any, OneKind()]

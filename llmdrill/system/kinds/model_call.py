@@ -223,6 +223,12 @@ def cached_share(call: ModelCall, at: Situation) -> float:
     return max([call.cached_share, *hits])
 
 
+def _median(values: Array) -> float:
+    """Return the median of at least one value; ``np.median`` would import numpy.ma to look for masks."""
+    ordered, middle = np.sort(values), len(values) // 2
+    return float(ordered[middle] + ordered[~middle]) / 2
+
+
 def from_parts(ttft: Part, tpot: Part, written: Tokens, *, notes: tuple[str, ...]) -> Latency:
     """Return TTFT + (output − 1) · TPOT, both lognormal, one TPOT a request."""
 
@@ -236,7 +242,7 @@ def from_parts(ttft: Part, tpot: Part, written: Tokens, *, notes: tuple[str, ...
         first = draw_ttft(rng, n)
         return Timing(first + np.maximum(written.drawn - 1.0, 0.0) * draw_tpot(rng, n), first)
 
-    output = float(np.median(written.drawn))
+    output = _median(written.drawn)
     at_medians = explain(
         name="total_at_medians_s",
         value=ttft.p50_s + max(output - 1.0, 0.0) * tpot.p50_s,

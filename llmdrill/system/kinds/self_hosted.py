@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from llmdrill.catalog.load import find_accelerator, find_model, find_serving
 from llmdrill.errors import UnknownNameError
-from llmdrill.estimate.cost import rental_usd_per_month
 from llmdrill.estimate.explain import Explained, figure
-from llmdrill.estimate.kv_cache import kv_cache_bytes, max_sequences
-from llmdrill.estimate.memory import cache_room_bytes, weights_bytes
 from llmdrill.estimate.queueing import resident_batch, wait_probability
+from llmdrill.estimate.selfhost import rental_usd_per_month
 from llmdrill.estimate.serving import DEFAULT_ENGINE
-from llmdrill.estimate.serving_steps import Load, decode_step_s, prefill_s
+from llmdrill.estimate.serving_load import Load
+from llmdrill.estimate.serving_point import most_resident, sequence_bytes
+from llmdrill.estimate.serving_steps import Passes, passes
+from llmdrill.estimate.serving_work import device_weights_bytes
 from llmdrill.system.kinds.base import Cost, Latency, Memory, Timing, explain
 from llmdrill.units import format_bytes
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 GRID: Final = 9  # points between which times are interpolated
 ENGINE_CAP: Final = 1024.0  # assumed: no engine is set to hold more sequences than this at once
+BUSIEST: Final = 0.95  # of the time that prefills may take before the load counts as more than can be served
 LITTLE: Final = "Little 1961, doi:10.1287/opre.9.3.383"
 
 
@@ -49,28 +51,52 @@ class Replica:
     @property
     def weights_bytes(self) -> float:
         """Weights of the whole model."""
-        return weights_bytes(parameters=float(self.model.parameters or 0), precision=self.precision)
+        return device_weights_bytes(self.model, self.load) * self.load.devices
+
+    @property
+    def load(self) -> Load:
+        """Lengths, precision and split; its batch does not count."""
+        cached = 1.0 - self.fresh_tokens / self.input_tokens
+        return Load(
+            1.0, self.input_tokens, self.output_tokens, self.tensor_parallel, self.precision, prefix_share=cached
+        )
+
+    @property
+    def passes(self) -> Passes:
+        """The passes of this replica."""
+        return _passes(self)
 
     def step_s(self, batch: float) -> float:
         """One decode step of a batch."""
-        load = Load(batch, self.input_tokens, self.output_tokens, self.tensor_parallel, self.precision)
-        return decode_step_s(self.model, self.accelerator, load, self.constants)
+        return self.passes.step_s(batch)
 
     def prefill_s(self, tokens: float) -> float:
         """The prefill of one prompt, alone."""
-        load = Load(1.0, max(tokens, 1.0), self.output_tokens, self.tensor_parallel, self.precision)
-        return prefill_s(self.model, self.accelerator, load, self.constants)
+        fresh = max(tokens, 1.0)
+        load = replace(self.load, input_tokens=max(self.input_tokens - self.fresh_tokens, 0.0) + fresh)
+        cached = replace(load, prefix_share=1.0 - fresh / load.input_tokens)
+        return replace(self.passes, load=cached).prefill_s()
 
     def tpot_s(self, batch: float) -> float:
         """Time per output token in a batch, the prefills of newcomers included."""
         newcomers = max(batch - 1.0, 0.0) / self.output_tokens
-        return self.step_s(batch) + self.constants.interference * newcomers * _mean_prefill_s(self)
+        return self.step_s(batch) + newcomers * self.passes.stall_s(batch)
 
     def ttft_s(self, batch: float) -> float:
         """Mean time to first token in a batch."""
-        waiting = self.constants.admission * max(batch - 1.0, 0.0)
+        return self.overhead_s + _mean_prefill_s(self) + self.queued_s + self.step_s(batch) / 2.0
+
+    @property
+    def overhead_s(self) -> float:
+        """What a first token takes beside the passes."""
+        return self.passes.first_token_overhead_s()
+
+    @property
+    def queued_s(self) -> float:
+        """Mean wait for prefills of requests that came before: M/D/1, as prompts are prefilled one after another."""
         prefill = _mean_prefill_s(self)
-        return self.constants.request_overhead_s + prefill * (1.0 + waiting) + self.step_s(batch)
+        busy = min(self.arrivals_per_s * prefill, BUSIEST)
+        return busy / (2.0 * (1.0 - busy)) * prefill
 
     def residence_s(self, batch: float) -> float:
         """Time from arrival to the last token of a mean request."""
@@ -79,6 +105,11 @@ class Replica:
     def resident(self) -> float | None:
         """Other sequences a newcomer meets, by Little's law; None if the load is more than can be served."""
         return _resident(self) if self.most_sequences >= 1 else None
+
+
+@functools.lru_cache(maxsize=256)
+def _passes(replica: Replica) -> Passes:
+    return passes(replica.model, replica.accelerator, replica.load, replica.constants)
 
 
 @functools.lru_cache(maxsize=256)
@@ -105,14 +136,8 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
 
     model, accelerator = find_model(call.model), find_accelerator(str(call.on))
     constants, notes = _constants(call.engine)
-    room = cache_room_bytes(
-        weights_bytes=weights_bytes(parameters=float(model.parameters or 0), precision=call.precision),
-        memory_bytes=accelerator.memory_bytes,
-        devices=call.tensor_parallel,
-    )
-    context = sent.mean + written.mean
-    held = max_sequences(model.attention, memory_bytes=max(room, 0.0), context_tokens=context)
-    most = min(float(call.max_sequences or ENGINE_CAP), float(ENGINE_CAP if held is None else held))
+    context_load = Load(1.0, sent.mean, max(written.mean, 1.0), call.tensor_parallel, call.precision)
+    held = most_resident(model, accelerator, context_load)
     return Replica(
         model,
         accelerator,
@@ -123,7 +148,7 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
         max(sent.mean * (1.0 - cached_share(call, at)), 1.0),
         max(written.mean, 1.0),
         at.peak_per_s / call.replicas,
-        most,
+        min(float(call.max_sequences or ENGINE_CAP), held),
         notes,
     )
 
@@ -151,31 +176,31 @@ def self_hosted_latency(call: ModelCall, at: Situation, sent: Tokens, written: T
     residence = replica.residence_s(others + 1.0)
     waits = wait_probability(arrivals_per_s=replica.arrivals_per_s, service_s=residence, servers=slots)
     mean_wait = residence / max(slots - replica.arrivals_per_s * residence, 1e-9)
-    others_prefill = replica.constants.admission * replica.prefill_s(replica.fresh_tokens)
-    fixed = replica.constants.request_overhead_s + replica.step_s(others + 1.0)
+    queued_prefills = replica.queued_s
+    fixed = replica.overhead_s + replica.step_s(others + 1.0) / 2.0
 
     def met(rng: np.random.Generator, n: int) -> Array:
         batch: Array = np.minimum(1.0 + rng.poisson(others, n), replica.most_sequences)
         return batch
 
-    def ttft_at(rng: np.random.Generator, n: int, batch: Array) -> Array:
+    def ttft_at(rng: np.random.Generator, n: int) -> Array:
         queued = np.where(rng.random(n) < waits, rng.exponential(mean_wait, n), 0.0)
-        before = rng.exponential(1.0, n) * others_prefill * (batch - 1.0)
+        before = rng.exponential(queued_prefills, n)
         ttft: Array = fixed + np.interp(fresh, sizes, prefills) + before + queued
         return ttft
 
     def sample(rng: np.random.Generator, n: int) -> Timing:
         batch = met(rng, n)
-        first = ttft_at(rng, n, batch)
+        first = ttft_at(rng, n)
         return Timing(first + np.maximum(written.drawn - 1.0, 0.0) * np.interp(batch, batches, tpots), first)
 
     return Latency(
         sample,
         "formula",
         _shown(replica, others),
-        ttft=lambda rng, n: ttft_at(rng, n, met(rng, n)),
+        ttft=ttft_at,
         tpot=lambda rng, n: np.interp(met(rng, n), batches, tpots),
-        notes=(*replica.notes, _band(replica.constants)),
+        notes=(*replica.notes, _band(replica)),
     )
 
 
@@ -199,40 +224,38 @@ def _over_capacity(call: ModelCall, at: Situation, replica: Replica) -> str:
 def _shown(replica: Replica, others: float) -> tuple[Explained, ...]:
     batch, source = others + 1.0, replica.constants.source
     step, prefill = replica.step_s(batch), replica.prefill_s(replica.fresh_tokens)
-    residence = replica.residence_s(batch)
     newcomers = f"{figure(batch - 1.0)} / {figure(replica.output_tokens)}"
-    constants = replica.constants
     return (
         explain(
             "batch",
             batch,
             "count",
             "1 + arrivals × seconds in the system (Little's law, solved for the batch)",
-            f"1 + {figure(replica.arrivals_per_s)}/s × {figure(residence)} s",
+            f"1 + {figure(replica.arrivals_per_s)}/s × {figure(replica.residence_s(batch))} s",
             LITTLE,
         ),
         explain(
             "ttft_s",
             replica.ttft_s(batch),
             "seconds",
-            "request overhead + prefill × (1 + admission × (batch − 1)) + decode step",
-            f"{constants.request_overhead_s:g} + {figure(prefill)} × (1 + {constants.admission:g} × "
-            f"{figure(batch - 1.0)}) + {figure(step)}",
+            "overhead + prefill + prefills before it (M/D/1) + decode step / 2",
+            f"{figure(replica.overhead_s)} + {figure(prefill)} + {figure(replica.queued_s)} + {figure(step)} / 2",
             source,
         ),
         explain(
             "tpot_s",
             replica.tpot_s(batch),
             "seconds",
-            "decode step + gamma × (batch − 1) / output tokens × prefill",
-            f"{figure(step)} + {constants.interference:g} × {newcomers} × {figure(prefill)}",
+            "decode step + (batch − 1) / output tokens × stall of a newcomer's prefill",
+            f"{figure(step)} + {newcomers} × {figure(replica.passes.stall_s(batch))}",
             source,
         ),
     )
 
 
-def _band(constants: ServingConstants) -> str:
-    ttft, tpot = constants.ttft_band, constants.tpot_band
+def _band(replica: Replica) -> str:
+    mixture = replica.model.experts is not None
+    ttft, tpot = (replica.constants.band(metric, mixture=mixture) for metric in ("ttft", "tpot"))
     return (
         f"80 % of measured runs lay at {ttft.low:g} to {ttft.high:g} times the predicted TTFT and at {tpot.low:g} to "
         f"{tpot.high:g} times the predicted TPOT"
@@ -244,8 +267,7 @@ def self_hosted_memory(call: ModelCall, at: Situation, sent: Tokens, written: To
     replica = replica_of(call, at, sent, written)
     others = replica.resident()
     batch = replica.most_sequences if others is None else min(others + 1.0, replica.most_sequences)
-    context = replica.input_tokens + replica.output_tokens
-    cache = kv_cache_bytes(replica.model.attention, context_tokens=context, sequences=batch)
+    cache = batch * sequence_bytes(replica.model, replica.load) * replica.tensor_parallel
     held = call.replicas * (replica.weights_bytes + cache)
     shown = explain(
         "memory_bytes",

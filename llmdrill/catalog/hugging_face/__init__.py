@@ -1,0 +1,1 @@
+"""Architectures out of Hugging Face config.json files."""

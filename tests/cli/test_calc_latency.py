@@ -1,0 +1,77 @@
+"""`calc latency`: the keys that scripts rely on, batching said, queueing said, refusals."""
+
+from __future__ import annotations
+
+import pytest
+from calc_cases import run, run_json
+
+POINT = ("--on", "h100", "--tp", "1", "--batch", "32", "--input", "1024", "--output", "128")
+ASKED = ("latency", "--model", "llama-3.1-8b", *POINT)
+
+
+def test_each_time_has_its_band_and_its_floor() -> None:
+    found = run_json(*ASKED, "--engine", "vllm")
+    assert found["schema"] == "llmdrill/calc-latency@1"
+    for name in ("ttft_ms", "tpot_ms", "total_ms"):
+        one = found[name]
+        assert 0 < one["floor_ms"] <= one["low"] <= one["value"] <= one["high"]
+    whole = found["ttft_ms"]["value"] + 127 * found["tpot_ms"]["value"]
+    assert found["total_ms"]["value"] == pytest.approx(whole, rel=1e-4)
+    assert found["batching"] == "continuous"
+    assert found["engine"] == "vllm"
+
+
+def test_a_published_time_per_token_is_met() -> None:
+    """Llama-3.1-8B, one H100, TensorRT-LLM, 32 clients, 1024 in, 128 out: 13.19 ms (aiconfigurator@095f58a5)."""
+    found = run_json(*ASKED, "--engine", "trtllm")["tpot_ms"]
+    assert found["low"] < 13.19 < found["high"]
+    assert found["value"] == pytest.approx(13.19, rel=0.15)
+
+
+def test_static_batching_is_said_and_starts_later() -> None:
+    static = run_json(*ASKED, "--batching", "static")
+    assert static["batching"] == "static"
+    assert static["ttft_ms"]["value"] > 4 * run_json(*ASKED)["ttft_ms"]["value"]
+    assert "static batching" in run(*ASKED, "--batching", "static")[1]
+
+
+def test_clients_beyond_memory_queue_and_a_model_beyond_memory_does_not_fit() -> None:
+    assert "the others wait" in run(*ASKED, "--output", "8192", "--batch", "400")[1]
+    big = ("latency", "--model", "llama-3.1-70b", *POINT)
+    assert run_json(*big)["fits"] is False
+    assert "does not fit" in run(*big)[1]
+
+
+def test_options_change_what_they_should() -> None:
+    plain = run_json(*ASKED)["tpot_ms"]["value"]
+    assert run_json(*ASKED, "--precision", "fp8")["tpot_ms"]["value"] < plain
+    assert run_json(*ASKED, "--prefix", "90%")["ttft_ms"]["value"] < run_json(*ASKED)["ttft_ms"]["value"]
+    alone = (*ASKED, "--batch", "1")
+    assert run_json(*alone, "--accept", "0.8")["tpot_ms"]["value"] < run_json(*alone)["tpot_ms"]["value"]
+
+
+def test_an_assertion_can_gate_a_script() -> None:
+    assert run(*ASKED, "--assert", "tpot_ms <= 100ms")[0] == 0
+    assert run(*ASKED, "--assert", "tpot_ms <= 1ms")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "no-such-model", *POINT), "unknown model 'no-such-model'"),
+        (
+            ("--model", "llama-3.1-8b", *POINT, "--engine", "tgi"),
+            "unknown serving engine 'tgi'; one of default, trtllm",
+        ),
+        (("--model", "llama-3.1-8b", *POINT, "--batch", "-1"), "--batch"),
+        (("--model", "llama-3.1-8b", *POINT, "--precision", "fp17"), "unknown precision 'fp17'"),
+        (("--model", "llama-3.1-8b", *POINT, "--prefix", "150%"), "--prefix"),
+        (("--model", "all-minilm-l6-v2", *POINT), "encoder"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(words: tuple[str, ...], said: str) -> None:
+    status, out, error = run("latency", *words)
+    assert status == 2
+    assert not out
+    assert said in error
+    assert "\n" not in error.strip()
