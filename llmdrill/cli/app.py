@@ -88,7 +88,7 @@ def build_app(arguments: Sequence[str] | None) -> typer.Typer:
         if arguments is None or name in words[:1]:
             _add(app, name, None if arguments is None else words[1:])
         else:
-            app.command(name, help=COMMANDS[name].summary)(_nothing)
+            app.command(name, help=COMMANDS[name].summary, short_help=COMMANDS[name].summary)(_nothing)
     return app
 
 

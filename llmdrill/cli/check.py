@@ -169,7 +169,7 @@ def _file(path: Path, asked: _Asked) -> FileCheck:
 def _judge(path: Path, asked: _Asked) -> tuple[Side, tuple[Verdict, ...]]:
     from llmdrill.system.check import check_design
 
-    side, about = gate.load_side(path, asked.scenario, seed=asked.seed, draws=asked.draws, date=asked.date)
+    side, about = gate.load_side(path, asked.scenario, seed=asked.seed, draws=asked.draws, date=asked.date, banded=True)
     key = gate.key_of(side, about, seed=asked.seed) if asked.measured else None
     # A measurement of something else is handed on all the same: the verdict then says that it is stale.
     measurement = asked.measured.get(key or "") or next(iter(asked.measured.values()), None)
@@ -181,6 +181,7 @@ def _judge(path: Path, asked: _Asked) -> tuple[Side, tuple[Verdict, ...]]:
         expected_key=key,
         estimated_only=asked.estimated_only,
         limits=asked.limits,
+        band=side.band,
     )
     return side, (*rows, *_increases(side, asked))
 
@@ -202,7 +203,7 @@ def _tell(one: FileCheck) -> None:
 
 
 def _show(done: GateCheck, format_: gate.FormatName, *, plain: bool) -> None:
-    if format_ in {"text", "json", "markdown"} and all(one.mistakes for one in done.files):
+    if format_ == "text" and all(one.mistakes for one in done.files):
         return  # there is nothing to show, and stderr has told why
     match format_:
         case "json":

@@ -24,21 +24,21 @@ def estimate(
 ) -> None:
     """Estimate a design: latency per stage, cost, memory, critical path, bottleneck."""
     wanted = gate.format_of(format_, json_=json_)
-    side, _ = gate.load_side(design, scenario, seed=seed, draws=draws, date=date)
+    side, _ = gate.load_side(design, scenario, seed=seed, draws=draws, date=date, banded=True)
     match wanted:
         case "json":
             from llmdrill.system.estimate_json import estimate_json
 
-            emit_json(estimate_json(side.estimate))
+            emit_json(estimate_json(side.estimate, side.band))
         case "text":
             from llmdrill.report.estimate_views import estimate_view, formulas_view
 
             formula_blocks = formulas_view(side.estimate) if formulas else ()
-            gate.print_blocks((*estimate_view(side.estimate), *formula_blocks), plain=plain)
+            gate.print_blocks((*estimate_view(side.estimate, band=side.band), *formula_blocks), plain=plain)
         case "markdown":
             from llmdrill.report.estimate_views import estimate_markdown
 
-            sys.stdout.write(estimate_markdown(str(design), side.estimate, formulas=formulas))
+            sys.stdout.write(estimate_markdown(str(design), side.estimate, formulas=formulas, band=side.band))
         case "junit":
             from llmdrill.report.junit import estimate_suite, junit_xml
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from llmdrill.measurement import Measurement
     from llmdrill.report.blocks import Blocks
     from llmdrill.system.design import DesignFile
-    from llmdrill.system.estimate import Estimate
     from llmdrill.system.scenario import ScenarioFile
     from llmdrill.system.side import Side
 
@@ -69,27 +68,33 @@ def scenario_of(file: DesignFile, named: str | None, *, or_beside: Path | None =
 
 
 def load_side(
-    path: Path, scenario: str | None, *, seed: int, draws: int, date: dt.datetime | None, or_beside: Path | None = None
+    path: Path,
+    scenario: str | None,
+    *,
+    seed: int,
+    draws: int,
+    date: dt.datetime | None,
+    or_beside: Path | None = None,
+    banded: bool = False,
 ) -> tuple[Side, ScenarioFile]:
-    """Return a design with its scenario and its estimate.
+    """Return a design with its scenario, its estimate and, if wanted, the band of that.
 
     Raises:
         LlmdrillError: If design or scenario cannot be read, do not fit each other, or cannot be estimated.
     """
+    from llmdrill.system.band import band_of
     from llmdrill.system.check import require_same_scenario
     from llmdrill.system.design import load_design
+    from llmdrill.system.estimate import estimate_design
     from llmdrill.system.side import Side
 
     file = load_design(path)
     about = scenario_of(file, scenario, or_beside=or_beside)
     require_same_scenario(file, about.scenario)
-    return Side(file, about.scenario, _estimate(file, about, seed=seed, draws=draws, date=date)), about
-
-
-def _estimate(file: DesignFile, about: ScenarioFile, *, seed: int, draws: int, date: dt.datetime | None) -> Estimate:
-    from llmdrill.system.estimate import estimate_design
-
-    return estimate_design(file.design, about.scenario, seed=seed, draws=draws, date=date.date() if date else None)
+    day = date.date() if date else None
+    found = estimate_design(file.design, about.scenario, seed=seed, draws=draws, date=day)
+    band = band_of(file.design, about.scenario, seed=seed, draws=draws, date=day) if banded else None
+    return Side(file, about.scenario, found, band=band), about
 
 
 def measurements_of(paths: list[Path] | None) -> dict[str, Measurement]:

@@ -6,15 +6,12 @@ import math
 from typing import TYPE_CHECKING, Final, Literal
 
 from llmdrill.estimate.checks import NumberError, require_not_negative, require_positive, require_share
-from llmdrill.estimate.explain import Explained, figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Variance = Literal["pooled", "unpooled"]
 _MOST_STEPS: Final = 1000
-_CHOW: Final = "Chow, Shao and Wang 2008, Sample Size Calculations in Clinical Research"
-_SOURCES: Final[Mapping[Variance, str]] = {"pooled": "R, power.prop.test", "unpooled": f"{_CHOW}, page 89"}
 
 
 def normal_quantile(share: float) -> float:
@@ -62,7 +59,7 @@ def require_open_share(**numbers: float) -> None:
             raise NumberError(f"{name} must be above 0 and below 1, got {value:g}")
 
 
-def _spreads(baseline: float, changed: float, variance: Variance) -> tuple[float, float]:
+def spreads(baseline: float, changed: float, variance: Variance) -> tuple[float, float]:
     """Return the standard deviations of sqrt(n) × difference under no effect and under the effect."""
     require_share(baseline_share=baseline, changed_share=changed)
     under_effect = math.sqrt(baseline * (1 - baseline) + changed * (1 - changed))
@@ -112,7 +109,7 @@ def proportions_sample_size(
     require_open_share(power_share=power_share)
     if baseline_share == changed_share:
         raise NumberError("the two proportions are the same: no sample is large enough to find a difference")
-    none, effect = _spreads(baseline_share, changed_share, variance)
+    none, effect = spreads(baseline_share, changed_share, variance)
     reach = two_sided_z(significance_share) * none + normal_quantile(power_share) * effect
     return max(0.0, reach / abs(changed_share - baseline_share)) ** 2
 
@@ -153,7 +150,7 @@ def proportions_power(
     0.74
     """
     require_positive(cases_per_arm=cases_per_arm)
-    none, effect = _spreads(baseline_share, changed_share, variance)
+    none, effect = spreads(baseline_share, changed_share, variance)
     reach = abs(changed_share - baseline_share) * math.sqrt(cases_per_arm) - two_sided_z(significance_share) * none
     return normal_share(reach / effect) if effect else float(reach > 0)
 
@@ -319,55 +316,3 @@ def detectable_difference(
     require_open_share(power_share=power_share)
     reach = max(0.0, two_sided_z(significance_share) + normal_quantile(power_share))
     return reach * deviation * math.sqrt(2 / cases_per_arm)
-
-
-def explain_proportions_size(
-    *,
-    baseline_share: float,
-    changed_share: float,
-    significance_share: float = 0.05,
-    power_share: float = 0.8,
-    variance: Variance = "pooled",
-) -> Explained:
-    """Return proportions_sample_size, rounded up to whole cases, with its formula and the numbers put in."""
-    value = proportions_sample_size(
-        baseline_share=baseline_share,
-        changed_share=changed_share,
-        significance_share=significance_share,
-        power_share=power_share,
-        variance=variance,
-    )
-    none, effect = _spreads(baseline_share, changed_share, variance)
-    z, zp = two_sided_z(significance_share), normal_quantile(power_share)
-    s0 = "sqrt(2 × p × (1 − p)), p = (p1 + p2) / 2" if variance == "pooled" else "s1"
-    return whole_cases(
-        value,
-        name="sample_size_per_arm",
-        formula=f"((z_significance × s0 + z_power × s1) / (p2 − p1))², s1 = sqrt(p1 (1 − p1) + p2 (1 − p2)), s0 = {s0}",
-        filled=f"(({z:.4f} × {none:.4f} + {zp:.4f} × {effect:.4f}) / {figure(abs(changed_share - baseline_share))})²",
-        source=_SOURCES[variance],
-    )
-
-
-def explain_means_size(
-    *, difference: float, deviation: float, significance_share: float = 0.05, power_share: float = 0.8
-) -> Explained:
-    """Return means_sample_size, rounded up to whole cases, with its formula and the numbers put in."""
-    value = means_sample_size(
-        difference=difference, deviation=deviation, significance_share=significance_share, power_share=power_share
-    )
-    z, zp = two_sided_z(significance_share), normal_quantile(power_share)
-    return whole_cases(
-        value,
-        name="sample_size_per_arm",
-        formula="2 × ((z_significance + z_power) × deviation / difference)²",
-        filled=f"2 × (({z:.4f} + {zp:.4f}) × {figure(deviation)} / {figure(difference)})²",
-        source="Arithmetic of the normal distribution, as statsmodels 0.15.0, NormalIndPower",
-    )
-
-
-def whole_cases(value: float, *, name: str, formula: str, filled: str, source: str) -> Explained:
-    """Return a sample size, rounded up to whole cases, with its formula and the numbers put in."""
-    cases = max(1, math.ceil(value - 1e-9))
-    shown = f"round up({filled}) = round up({figure(value)}) = {cases:,}"
-    return Explained(name, cases, "count", f"round up({formula})", shown, source)

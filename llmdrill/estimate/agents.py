@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.estimate.checks import NumberError, require_not_negative, require_positive, require_share
+from llmdrill.estimate.cost import TOKENS_PER_MTOK
 from llmdrill.estimate.explain import Explained, figure
 
 if TYPE_CHECKING:
     from llmdrill.estimate.cost import BilledRates
 
-_TOKENS_PER_MTOK: Final = 1e6
 _REWOO: Final = "Xu et al. 2023, ReWOO, arXiv:2305.18323, section 2 (prompt redundancy)"
 
 
@@ -196,7 +196,7 @@ def call_usd(rates: BilledRates, call: Call) -> float:
     """
     plain = call.input_tokens - call.read_tokens - call.write_tokens
     total = plain * rates.input + call.read_tokens * rates.cached_input + call.write_tokens * rates.cache_write
-    return (total + call.output_tokens * (rates.output or 0.0)) / _TOKENS_PER_MTOK
+    return (total + call.output_tokens * (rates.output or 0.0)) / TOKENS_PER_MTOK
 
 
 def call_latency_s(

@@ -306,7 +306,7 @@ def prefill_saved_s(*, prefill_s: float, prefix_tokens: float, input_tokens: flo
         Takes prefill as linear in its tokens. The tokens behind the prefix still attend to it, and an API's time to
         first token is more than prefill: at OpenAI it fell by 7 % at 1,024 tokens and by 67 % beyond 150,000.
     Source:
-        Arithmetic; the measurement: OpenAI's cookbook Prompt Caching 201, as skills.sh/archive228/lab-skills tells it,
+        Arithmetic; the measurement: openai/openai-cookbook@0dee719e:examples/Prompt_Caching_201.ipynb, section 2.3,
         read 2026-11-22.
 
     >>> prefill_saved_s(prefill_s=1.0, prefix_tokens=6000, input_tokens=8000, hit_share=0.8)
@@ -333,7 +333,7 @@ def explain_cached_request(
     )
     hit, request, lookup = figure(hit_share), figure(request_usd), figure(lookup_usd)
     wrong = hit_share * wrong_share * wrong_usd
-    saved = request_usd - value
+    saved = hit_share * (request_usd - wrong_share * wrong_usd) - lookup_usd
     return (
         Explained(
             name="usd_per_request",
@@ -350,8 +350,10 @@ def explain_cached_request(
             name="saved_usd_per_request",
             value=saved,
             unit="usd",
-            formula="request − usd_per_request",
-            filled=f"${request} − ${figure(value)} = ${figure(saved)}",
+            formula="hit × (request − wrong × cost of a wrong answer) − lookup",
+            filled=(
+                f"{hit} × (${request} − {figure(wrong_share)} × ${figure(wrong_usd)}) − ${lookup} = ${figure(saved)}"
+            ),
             source=_ARITHMETIC,
         ),
         Explained(

@@ -127,6 +127,8 @@ def confusion_rates(
         return precision, recall_from_flags(base_rate=base_rate, flag_share=flag_share, precision=precision)
     if precision is None or recall is None:
         raise NumberError("two of precision, recall and flag are needed")
+    if not precision and not recall and flag_share is None:
+        raise NumberError("precision 0 and recall 0 leave open how many are removed; give flag too")
     if not precision and recall:
         raise NumberError("precision 0 means nothing removed is harmful, so recall must be 0")
     implied = base_rate * recall / precision if precision else flag_share or 0.0

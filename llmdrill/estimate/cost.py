@@ -142,7 +142,8 @@ def api_request_cost(
     )
     plain_tokens = input_tokens - cached_input_tokens - cache_write_tokens
     if plain_tokens < 0:
-        raise NumberError(f"of {input_tokens:g} input tokens, {input_tokens - plain_tokens:g} are said to be cached")
+        cached = f"{input_tokens - plain_tokens:g} are said to be cached"
+        raise NumberError(f"of {input_tokens:g} input tokens, {cached}: the input counts the cached ones too")
     rates = billed_rates(price, prompt_tokens=input_tokens, batch=batch)
     if (output_tokens or reasoning_tokens) and rates.output is None:
         raise UsageError(f"'{price.name}' writes no tokens (an embedding model); leave the output out")
@@ -360,7 +361,8 @@ def explain_api_cost(
     }
     one = api_request_usd(price, input_tokens=input_tokens, output_tokens=output_tokens, batch=batch, **tokens)
     rates = billed_rates(price, prompt_tokens=input_tokens, batch=batch)
-    parts = [("input_tokens", input_tokens - cached_input_tokens - cache_write_tokens, rates.input)]
+    plain_tokens = input_tokens - cached_input_tokens - cache_write_tokens
+    parts = [("input_tokens" if plain_tokens == input_tokens else "plain_input_tokens", plain_tokens, rates.input)]
     parts += [("cached_input_tokens", cached_input_tokens, rates.cached_input)] if cached_input_tokens else []
     parts += [("cache_write_tokens", cache_write_tokens, rates.cache_write)] if cache_write_tokens else []
     parts += [("output_tokens", output_tokens, rates.output)] if rates.output is not None else []
@@ -373,7 +375,7 @@ def explain_api_cost(
         value=value,
         unit="usd",
         formula=f"requests{times[0]} × ({' + '.join(f'{name} × price' for name, _, _ in parts)}) / 1,000,000",
-        filled=f"{figure(requests)}{times[1]} × ({filled}) / 1,000,000 = ${figure(round(value, 10))}",
+        filled=f"{figure(requests)}{times[1]} × ({filled}) / 1,000,000 = ${figure(value)}",
         source=f"{price.source}; {_held(price, rates.above_tokens)}known on {price.date}",
     )
 

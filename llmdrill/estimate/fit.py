@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.estimate.explain import Explained, figure
-from llmdrill.estimate.kv_cache import cache_copies, max_context_tokens, max_sequences
+from llmdrill.estimate.kv_cache import (
+    cache_copies,
+    index_cache_bytes,
+    kv_cache_bytes,
+    max_context_tokens,
+    max_sequences,
+)
 from llmdrill.estimate.memory import USABLE_MEMORY_SHARE
 from llmdrill.estimate.placement import Demand, Placement, place
-from llmdrill.estimate.quantization import checkpoint_bytes
+from llmdrill.estimate.quantization import explain_checkpoint
 from llmdrill.estimate.state import state_bytes
 
 if TYPE_CHECKING:
@@ -45,16 +51,19 @@ class Fit:
 
 def released_bytes(model: ModelRecord, weight_format: str | None) -> tuple[str, float]:
     """Return a format and the bytes of the weights in it; without a name, the format the checkpoint was released in."""
+    name, shown = explain_released(model, weight_format)
+    return name, shown.value
+
+
+def explain_released(model: ModelRecord, weight_format: str | None) -> tuple[str, Explained]:
+    """Return a format, and the bytes of the weights in it with their derivation."""
     own = model.quantization
     name = (weight_format if weight_format is not None else own.format if own else RELEASED).lower()
-    same = own is not None and name == own.format
-    size = checkpoint_bytes(
-        model,
-        weight_format=name,
-        group_values=own.group_values if own and same else None,
-        experts_only=bool(own and same and own.experts_only),
+    if own is None or name != own.format:
+        return name, explain_checkpoint(model, weight_format=name)
+    return name, explain_checkpoint(
+        model, weight_format=name, group_values=own.group_values, experts_only=own.experts_only
     )
-    return name, size
 
 
 def fit_on(
@@ -102,7 +111,8 @@ def fit_on(
     >>> [(one.name, one.value) for one in fit.figures[-2:]]
     [('max_context_tokens', 421152.0), ('max_sequences', 51.0)]
     """
-    name, weights = released_bytes(model, weight_format)
+    name, stored = explain_released(model, weight_format)
+    weights = stored.value
     placed = place(
         model,
         Demand(weights),
@@ -130,26 +140,59 @@ def fit_on(
             block_tokens=block_tokens,
             fixed_bytes=state,
         )
-    figures = [_weights_figure(model, name, weights), _room_figure(accelerator, placed, usable_share)]
-    counts = {"max_context_tokens": longest, "max_sequences": most}
-    figures += [
-        _count_figure(what, value, room, sequences, context_tokens)
-        for what, value in counts.items()
-        if value is not None
-    ]
+    question = _Question(model, room, state, sequences, context_tokens, cache_bytes_per_value, block_tokens)
+    figures = [stored, _room_figure(accelerator, placed, usable_share)]
+    figures += [] if longest is None else [question.longest(longest)]
+    figures += [] if most is None else [question.most(most)]
     return Fit(accelerator.name, name, weights, placed, copies, longest, most, tuple(figures))
 
 
-def _weights_figure(model: ModelRecord, name: str, weights: float) -> Explained:
-    parameters = float(model.parameters or 0)
-    return Explained(
-        name="weights_bytes",
-        value=weights,
-        unit="bytes",
-        formula="quantised × bytes_per_weight + rest × 2",
-        filled=f"{figure(parameters)} parameters in {name} = {figure(weights)} B",
-        source=model.source,
-    )
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What was asked of a room, to show how the answers follow."""
+
+    model: ModelRecord
+    room: float
+    state: float
+    sequences: float
+    context_tokens: int | None
+    bytes_per_value: float
+    block_tokens: int
+
+    def held(self, context_tokens: int) -> float:
+        """Return the cache and state of one sequence."""
+        shape = self.model.attention
+        cache = kv_cache_bytes(
+            shape,
+            context_tokens=context_tokens,
+            bytes_per_value=self.bytes_per_value,
+            block_tokens=self.block_tokens,
+        )
+        return cache + index_cache_bytes(shape, context_tokens=context_tokens) + self.state
+
+    def longest(self, tokens: int) -> Explained:
+        """Return the longest context with what it and one token more would take."""
+        room, here, next_ = self.room, self.held(tokens) * self.sequences, self.held(tokens + 1) * self.sequences
+        return Explained(
+            name="max_context_tokens",
+            value=float(tokens),
+            unit="count",
+            formula="the most tokens with (cache and state of a sequence) × sequences <= room",
+            filled=f"{figure(tokens)}: {figure(here)} B <= {figure(room)} B < {figure(next_)} B of one token more",
+            source="Arithmetic",
+        )
+
+    def most(self, count: int) -> Explained:
+        """Return the number of sequences as a quotient."""
+        each = self.held(self.context_tokens or 0)
+        return Explained(
+            name="max_sequences",
+            value=float(count),
+            unit="count",
+            formula="⌊room / (cache and state of one sequence)⌋",
+            filled=f"⌊{figure(self.room)} / {figure(each)}⌋ = {figure(count)}",
+            source="Arithmetic",
+        )
 
 
 def _room_figure(accelerator: Accelerator, placed: Placement, usable_share: float) -> Explained:
@@ -163,13 +206,3 @@ def _room_figure(accelerator: Accelerator, placed: Placement, usable_share: floa
         f"{figure(placed.activation_bytes)} = {figure(room)} B",
         source=accelerator.source,
     )
-
-
-def _count_figure(name: str, value: int, room: float, sequences: float, context_tokens: int | None) -> Explained:
-    if name == "max_sequences":
-        formula = "⌊room / cache and state of one sequence⌋"
-        asked = f"{figure(context_tokens or 0)} tokens each"
-    else:
-        formula, asked = "the largest context whose caches fit the room", f"{figure(sequences)} sequences"
-    filled = f"{figure(room)} B of room, {asked}: {figure(value)}"
-    return Explained(name=name, value=float(value), unit="count", formula=formula, filled=filled, source="Arithmetic")

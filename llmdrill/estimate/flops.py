@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdrill.errors import UsageError
 from llmdrill.estimate.checks import require_not_negative, require_positive
+from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.state import state_flops
 
 if TYPE_CHECKING:
@@ -78,6 +79,31 @@ def attention_flops(shape: AttentionShape, *, tokens: float, context_tokens: flo
     """
     require_not_negative(tokens=tokens, context_tokens=context_tokens)
     return _pair_flops(shape, absorbed=absorbed, pairs=lambda window: tokens * min(context_tokens, window))
+
+
+def explain_attention(shape: AttentionShape, *, context_tokens: float) -> Explained:
+    """Return attention_flops of one token in decode with its formula and the numbers put in."""
+    value = attention_flops(shape, tokens=1, context_tokens=context_tokens, absorbed=True)
+    tokens, latent = figure(context_tokens), shape.latent_values
+    few = shape.index_tokens
+    terms = [f"{shape.full_layers} × {tokens if few is None else f'min({tokens}, {figure(few)})'}"]
+    terms += [f"{group.layers} × min({tokens}, {figure(group.window_tokens)})" for group in shape.windows]
+    heads = shape.heads or shape.kv_heads
+    width, wide = "(head_dim + value_dim)", f"({shape.head_dim} + {shape.value_dim or shape.head_dim})"
+    if latent is not None:
+        width, wide = "(2 × latent_values - rope_values)", f"(2 × {latent} - {shape.rope_values})"
+    formula, filled = f"2 × heads × {width} × Σ layers × tokens seen", f"2 × {heads} × {wide} × ({' + '.join(terms)})"
+    if shape.index_heads:
+        formula += " + 2 × index_heads × index_values × layers × context"
+        filled += f" + 2 × {shape.index_heads} × {shape.index_values} × {shape.full_layers} × {tokens}"
+    return Explained(
+        name="attention_flops_per_token",
+        value=value,
+        unit="count",
+        formula=formula,
+        filled=f"{filled} = {figure(value)}",
+        source="Kaplan et al. 2020, arXiv:2001.08361, table 1; latent attention: arithmetic of its shapes",
+    )
 
 
 def _pair_flops(shape: AttentionShape, *, absorbed: bool, pairs: Callable[[float], float]) -> float:

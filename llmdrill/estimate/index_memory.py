@@ -29,10 +29,10 @@ SOURCE: Final = "Faiss 1.15.1 and hnswlib 0.8.0, layouts checked against seriali
 
 @dataclass(frozen=True, slots=True)
 class IndexPart:
-    """Bytes of one part of an index, with their derivation."""
+    """Whole bytes of one part of an index, the product they are, and the same with the numbers put in."""
 
     name: str
-    size_bytes: float
+    size_bytes: int
     formula: str
     filled: str
 
@@ -192,59 +192,57 @@ def index_parts(design: IndexDesign) -> tuple[IndexPart, ...]:
     1536000000
     """
     _check(design)
-    n = design.vectors
-    parts = [_codes(design) if design.kind == "ivf-pq" else _vectors(design)]
+    n, d = design.vectors, design.dimensions
+    parts = [_codes(design) if design.kind == "ivf-pq" else _vectors("vectors", "vectors", n, d, design.dtype)]
     if design.kind == "hnsw":
         parts.append(_links(design))
     if design.kind.startswith("ivf"):
-        parts.append(_part("centroids", design.lists, vector_bytes(dimensions=design.dimensions), "lists × d × 4"))
+        # Faiss keeps the centroids of binary vectors as such vectors (IndexBinaryIVF), all others as fp32.
+        kept: VectorType = "binary" if design.dtype == "binary" else "fp32"
+        parts.append(_vectors("centroids", "lists", design.lists, d, kept))
     if design.kind.startswith("ivf") or (design.ids and design.library == "faiss"):
-        parts.append(_part("ids", n, ID_BYTES, "vectors × 8"))
+        parts.append(IndexPart("ids", n * ID_BYTES, "vectors × 8", f"{figure(n)} × 8"))
     if design.kind == "ivf-pq":
         parts += _tables(design)
-    elif design.dtype == "int8":
-        parts.append(_part("ranges", 2 * design.dimensions, _FLOAT_BYTES, "2 × d × 4, each dimension's range"))
+    elif design.dtype == "int8":  # the least and the step of each dimension
+        parts.append(IndexPart("ranges", 2 * d * _FLOAT_BYTES, "2 × dimensions × 4", f"2 × {figure(d)} × 4"))
     if design.originals:
-        each = vector_bytes(dimensions=design.dimensions)
-        parts.append(_part("originals", n, each, "vectors × d × 4, to score again"))
+        parts.append(_vectors("originals", "vectors", n, d, "fp32"))
     return tuple(parts)
 
 
-def _part(name: str, count: float, each: float, formula: str) -> IndexPart:
-    return IndexPart(name, count * each, formula, f"{figure(count)} × {figure(each)} = {figure(count * each)} B")
-
-
-def _vectors(design: IndexDesign) -> IndexPart:
-    each = vector_bytes(dimensions=design.dimensions, dtype=design.dtype)
-    return _part("vectors", design.vectors, each, f"vectors × bytes of {design.dimensions} {design.dtype} values")
+def _vectors(name: str, counted: str, count: int, dimensions: int, dtype: VectorType) -> IndexPart:
+    size, bits = count * vector_bytes(dimensions=dimensions, dtype=dtype), BITS[dtype]
+    each = "/ 8" if bits == 1 else f"× {bits // 8}"
+    return IndexPart(name, size, f"{counted} × dimensions {each}", f"{figure(count)} × {figure(dimensions)} {each}")
 
 
 def _codes(design: IndexDesign) -> IndexPart:
-    each = code_bytes(subquantizers=design.subquantizers, code_bits=design.code_bits)
-    return _part("codes", design.vectors, each, f"vectors × ceil({design.subquantizers} × {design.code_bits} bit / 8)")
+    n, m, bits = design.vectors, design.subquantizers, design.code_bits
+    size = n * code_bytes(subquantizers=m, code_bits=bits)
+    return IndexPart("codes", size, "vectors × ceil(subquantizers × bits / 8)", f"{figure(n)} × ceil({m} × {bits} / 8)")
 
 
 def _links(design: IndexDesign) -> IndexPart:
     size = hnsw_graph_bytes(vectors=design.vectors, links=design.links, library=design.library)
     m, n = design.links, figure(design.vectors)
     if design.library == "faiss":
-        formula = "vectors × (4 × (2 M + M / (M − 1)) + 12)"
+        formula = "vectors × (4 × (2 × M + M / (M − 1)) + 12)"
         filled = f"{n} × (4 × (2 × {m} + {m} / {m - 1}) + 12)"
     else:
-        formula = "vectors × (4 × (2 M + 1) + 8 + 4 × (M + 1) / (M − 1) + 94) + 65,536 × 40"
+        formula = "vectors × (4 × (2 × M + 1) + 8 + 4 × (M + 1) / (M − 1) + 94) + 65,536 × 40"
         filled = f"{n} × (4 × (2 × {m} + 1) + 8 + 4 × {m + 1} / {m - 1} + 94) + 65,536 × 40"
-    return IndexPart("links", size, formula, f"{filled} = {figure(size)} B")
+    return IndexPart("links", round(size), formula, filled)
 
 
 def _tables(design: IndexDesign) -> list[IndexPart]:
-    words = 1 << design.code_bits
-    found = [
-        _part("codebooks", words, vector_bytes(dimensions=design.dimensions), "2^bits × d × 4, one slice per code")
-    ]
-    table = design.lists * design.subquantizers * words * _FLOAT_BYTES
-    if table <= _TABLE_LIMIT_BYTES:
-        each = design.subquantizers * words * _FLOAT_BYTES
-        found.append(_part("search tables", design.lists, each, "lists × m × 2^bits × 4, in memory only (L2)"))
+    lists, m, d, words = design.lists, design.subquantizers, design.dimensions, 1 << design.code_bits
+    books = words * d * _FLOAT_BYTES  # a word of each codebook spans dimensions / subquantizers
+    found = [IndexPart("codebooks", books, "2^bits × dimensions × 4", f"{words} × {figure(d)} × 4")]
+    table = lists * m * words * _FLOAT_BYTES
+    if table <= _TABLE_LIMIT_BYTES:  # in memory only, for Euclidean distances
+        filled = f"{figure(lists)} × {m} × {words} × 4"
+        found.append(IndexPart("search tables", table, "lists × subquantizers × 2^bits × 4", filled))
     return found
 
 
@@ -269,12 +267,13 @@ def _check(design: IndexDesign) -> None:
 
 def explain_index_memory(parts: Sequence[IndexPart]) -> Explained:
     """Return the memory of an index: the sum of its parts, each with the numbers put in."""
-    total = math.fsum(part.size_bytes for part in parts)
+    total = sum(part.size_bytes for part in parts)
+    named = len(parts) > 1
     return Explained(
         name="index_bytes",
-        value=total,
+        value=float(total),
         unit="bytes",
-        formula="; ".join(f"{part.name}: {part.formula}" for part in parts),
-        filled=f"{'; '.join(f'{part.name}: {part.filled}' for part in parts)}; in all {figure(total)} B",
+        formula=" + ".join(f"{part.formula}{f' ({part.name})' if named else ''}" for part in parts),
+        filled=f"{' + '.join(part.filled for part in parts)} = {figure(total)} B",
         source=SOURCE,
     )

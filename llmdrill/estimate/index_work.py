@@ -225,24 +225,46 @@ def explain_work(
     built = build_distances(design, ef_construction=ef_construction)
     asked = query_distances(design, ef_search=ef_search, probes=probes)
     time = build_seconds(design, ef_construction=ef_construction, cores=cores)
-    n, m = figure(design.vectors), design.links
-    if design.kind == "flat":
-        build, query = ("vectors are only copied", "0"), ("every vector", n)
-    elif design.kind == "hnsw":
-        build = (
-            "vectors × 1.4 × ef_construction^0.7 × M^0.5 × ln(vectors)",
-            f"{n} × 1.4 × {ef_construction}^0.7 × {m}^0.5 × ln({n})",
-        )
-        query = ("1.5 × ef_search^0.7 × M^0.5 × ln(vectors)", f"1.5 × {ef_search}^0.7 × {m}^0.5 × ln({n})")
-    else:
-        codes = " + k-means of the codebooks + vectors × 2^bits" if design.kind == "ivf-pq" else ""
-        build = (f"k-means of the lists + vectors × lists{codes}", f"{n} vectors, {design.lists:,} lists")
-        query = ("lists + probes × vectors / lists", f"{design.lists:,} + {probes} × {n} / {design.lists:,}")
+    build = _build_derivation(design, ef_construction)
+    query = _query_derivation(design, ef_search, probes)
     return (
         Explained("build_distances", built, "count", build[0], f"{build[1]} = {figure(built)}", _MEASURED),
         Explained("query_distances", asked, "count", query[0], f"{query[1]} = {figure(asked)}", _MEASURED),
         *(_explain_seconds(design, built, time, cores) if time else ()),
     )
+
+
+def _build_derivation(design: IndexDesign, ef: int) -> tuple[str, str]:
+    """Return the formula of build_distances and the same with the numbers put in."""
+    n, m, lists = figure(design.vectors), design.links, figure(design.lists)
+    if design.kind == "flat":
+        return "0: vectors are only copied", "0"
+    if design.kind == "hnsw":
+        return (
+            "vectors × min(vectors, 1.4 × ef_construction^0.7 × M^0.5 × ln(vectors))",
+            f"{n} × min({n}, 1.4 × {ef}^0.7 × {m}^0.5 × ln({figure(max(design.vectors, 2))}))",
+        )
+    formula = f"{_LISTS_ROUNDS} × min(vectors, {_LISTS_SAMPLE} × lists) × lists + vectors × lists"
+    filled = f"{_LISTS_ROUNDS} × min({n}, {_LISTS_SAMPLE} × {lists}) × {lists} + {n} × {lists}"
+    if design.kind == "ivf-flat":
+        return formula, filled
+    words = 1 << design.code_bits
+    return (
+        f"{formula} + {_CODES_ROUNDS} × min(vectors, {_LISTS_SAMPLE} × 2^bits) × 2^bits + vectors × 2^bits",
+        f"{filled} + {_CODES_ROUNDS} × min({n}, {_LISTS_SAMPLE} × {words}) × {words} + {n} × {words}",
+    )
+
+
+def _query_derivation(design: IndexDesign, ef: int, probes: int) -> tuple[str, str]:
+    n, m, lists = figure(design.vectors), design.links, figure(design.lists)
+    if design.kind == "flat":
+        return "every vector", n
+    if design.kind == "hnsw":
+        return (
+            "min(vectors, 1.5 × ef_search^0.7 × M^0.5 × ln(vectors))",
+            f"min({n}, 1.5 × {ef}^0.7 × {m}^0.5 × ln({figure(max(design.vectors, 2))}))",
+        )
+    return "lists + probes × vectors / lists", f"{lists} + {probes} × {n} / {lists}"
 
 
 def _explain_seconds(design: IndexDesign, distances: float, time: BuildTime, cores: float) -> tuple[Explained, ...]:

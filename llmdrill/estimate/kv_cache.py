@@ -307,6 +307,20 @@ def explain_kv_cache(
     )
 
 
+def explain_index_cache(shape: AttentionShape, *, context_tokens: float, sequences: float = 1) -> Explained:
+    """Return index_cache_bytes with its formula and the numbers put in."""
+    value = index_cache_bytes(shape, context_tokens=context_tokens, sequences=sequences)
+    filled = f"{shape.layers} × {shape.index_values} × (1 + 4 / 128) × {figure(context_tokens)} × {figure(sequences)}"
+    return Explained(
+        name="index_cache_bytes",
+        value=value,
+        unit="bytes",
+        formula="layers × index_values × (1 + 4 / 128) × context_tokens × sequences",
+        filled=f"{filled} = {figure(value)} B",
+        source="vLLM, vllm/model_executor/models/deepseek_v2.py, DeepseekV32IndexerCache",
+    )
+
+
 def _values_shown(shape: AttentionShape) -> tuple[str, str]:
     """Return the values of one token and layer, in names and in numbers."""
     if shape.latent_values is not None:

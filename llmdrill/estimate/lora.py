@@ -169,12 +169,12 @@ def plain_parameters(model: ModelRecord) -> int | None:
 def explain_lora_parameters(matrices: Sequence[Matrix], *, rank: int) -> Explained:
     """Return lora_parameters with its formula and the numbers put in."""
     value = lora_parameters(matrices, rank=rank)
-    terms = " + ".join(f"{one.target} ({one.inputs} + {one.outputs})" for one in matrices)
+    terms = " + ".join(f"{one.inputs} + {one.outputs}" for one in matrices)
     return Explained(
         name="trainable_parameters",
         value=value,
         unit="count",
-        formula="rank × layers × Σ (inputs + outputs) over the targets",
+        formula=f"rank × layers × Σ (inputs + outputs) over {', '.join(one.target for one in matrices)}",
         filled=f"{rank} × {matrices[0].layers if matrices else 0} × ({terms}) = {figure(value)}",
         source="Hu et al. 2021, LoRA, arXiv:2106.09685, equation 3",
     )

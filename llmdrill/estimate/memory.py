@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.estimate.checks import require_not_negative, require_positive
+from llmdrill.estimate.explain import Explained, figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,9 +135,28 @@ def activation_bytes(model: ModelRecord, *, batched_tokens: float = BATCHED_TOKE
     738197504.0
     """
     require_positive(batched_tokens=batched_tokens, tensor_parallel=tensor_parallel)
-    factors = _ACTIVATION_FACTORS[max(devices for devices in _ACTIVATION_FACTORS if devices <= tensor_parallel)]
-    factor = factors[0] if model.experts is None else factors[1]
+    factor = _activation_factor(model, tensor_parallel)
     return max(float(_LEAST_ACTIVATION_BYTES), 2.0 * batched_tokens * model.hidden * factor)
+
+
+def explain_activations(model: ModelRecord, *, batched_tokens: float, tensor_parallel: int) -> Explained:
+    """Return activation_bytes with its formula and the numbers put in."""
+    value = activation_bytes(model, batched_tokens=batched_tokens, tensor_parallel=tensor_parallel)
+    factor = _activation_factor(model, tensor_parallel)
+    filled = f"max(70 × 1,048,576, 2 × {figure(batched_tokens)} × {figure(model.hidden)} × {factor:g})"
+    return Explained(
+        name="activation_bytes_per_device",
+        value=value,
+        unit="bytes",
+        formula="max(70 MiB, 2 × batched_tokens × hidden × factor)",
+        filled=f"{filled} = {figure(value)} B",
+        source="ai-dynamo/aiconfigurator@00ae653b, src/aiconfigurator/sdk/backends/trtllm_backend.py",
+    )
+
+
+def _activation_factor(model: ModelRecord, tensor_parallel: int) -> float:
+    factors = _ACTIVATION_FACTORS[max(devices for devices in _ACTIVATION_FACTORS if devices <= tensor_parallel)]
+    return factors[0] if model.experts is None else factors[1]
 
 
 def cache_room_bytes(

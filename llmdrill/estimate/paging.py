@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdrill.estimate.checks import NumberError, require_not_negative, require_positive
+from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.kv_cache import BLOCK_TOKENS, kv_cache_bytes
 
 if TYPE_CHECKING:
@@ -44,6 +45,22 @@ def paged_waste_bytes(
     require_not_negative(sequences=sequences)
     require_positive(bytes_per_value=bytes_per_value, block_tokens=block_tokens)
     return float(shape.layers * shape.values_per_token * bytes_per_value * (block_tokens - 1) / 2 * sequences)
+
+
+def explain_paged_waste(
+    shape: AttentionShape, *, sequences: float = 1, bytes_per_value: float = 2.0, block_tokens: int = BLOCK_TOKENS
+) -> Explained:
+    """Return paged_waste_bytes with its formula and the numbers put in."""
+    waste = paged_waste_bytes(shape, sequences=sequences, bytes_per_value=bytes_per_value, block_tokens=block_tokens)
+    values = f"{shape.layers} × {shape.values_per_token} × {bytes_per_value:g}"
+    return Explained(
+        name="paged_waste_bytes",
+        value=waste,
+        unit="bytes",
+        formula="layers × values_per_token × bytes_per_value × (block_tokens - 1) / 2 × sequences",
+        filled=f"{values} × ({block_tokens} - 1) / 2 × {figure(sequences)} = {figure(waste)} B",
+        source="Kwon et al. 2023, arXiv:2309.06180, section 4; expected over lengths",
+    )
 
 
 def contiguous_waste_bytes(
@@ -89,3 +106,33 @@ def contiguous_waste_bytes(
     )
     used = kv_cache_bytes(shape, context_tokens=context_tokens, sequences=sequences, bytes_per_value=bytes_per_value)
     return reserved - used
+
+
+def explain_contiguous_waste(
+    shape: AttentionShape,
+    *,
+    context_tokens: float,
+    reserved_tokens: float,
+    sequences: float = 1,
+    bytes_per_value: float = 2.0,
+) -> Explained:
+    """Return contiguous_waste_bytes with its formula and the numbers put in."""
+    reserved, used = (
+        kv_cache_bytes(shape, context_tokens=tokens, sequences=sequences, bytes_per_value=bytes_per_value)
+        for tokens in (reserved_tokens, context_tokens)
+    )
+    waste = contiguous_waste_bytes(
+        shape,
+        context_tokens=context_tokens,
+        reserved_tokens=reserved_tokens,
+        sequences=sequences,
+        bytes_per_value=bytes_per_value,
+    )
+    return Explained(
+        name="contiguous_waste_bytes",
+        value=waste,
+        unit="bytes",
+        formula=f"cache of {figure(reserved_tokens)} tokens reserved - cache of {figure(context_tokens)} used",
+        filled=f"{figure(reserved)} - {figure(used)} = {figure(waste)} B",
+        source="Kwon et al. 2023, arXiv:2309.06180, section 3",
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from llmdrill.estimate.abtest import normal_quantile, normal_share, require_open_share, two_sided_z, whole_cases
+from llmdrill.estimate.abtest import normal_quantile, normal_share, require_open_share, two_sided_z
+from llmdrill.estimate.abtest_derivation import power_figure, whole_cases
 from llmdrill.estimate.checks import NumberError, require_positive, require_share
 from llmdrill.estimate.explain import Explained, figure
 
 _CONNOR: Final = "Connor 1987, Biometrics 43(1), 207-211, page 209"
+_WHERE: Final = "d discordant share, e = |p2 − p1|"
 
 
 def paired_sample_size(
@@ -136,17 +138,38 @@ def explain_paired_size(
         significance_share=significance_share,
         power_share=power_share,
     )
-    effect = abs(changed_share - baseline_share)
-    z, zp, d, e = (
-        two_sided_z(significance_share),
-        normal_quantile(power_share),
-        figure(discordant_share),
-        figure(effect),
-    )
+    z, zp = figure(two_sided_z(significance_share)), figure(normal_quantile(power_share))
+    d, e = figure(discordant_share), figure(abs(changed_share - baseline_share))
     return whole_cases(
         value,
         name="sample_size_cases",
-        formula="((z_significance × sqrt(d) + z_power × sqrt(d − e²)) / e)², d discordant share, e = |p2 − p1|",
-        filled=f"(({z:.4f} × sqrt({d}) + {zp:.4f} × sqrt({d} − {e}²)) / {e})²",
+        formula=f"((z_significance × sqrt(d) + z_power × sqrt(d − e²)) / e)², {_WHERE}",
+        filled=f"(({z} × sqrt({d}) + {zp} × sqrt({d} − {e}²)) / {e})²",
+        source=_CONNOR,
+    )
+
+
+def explain_paired_power(
+    *,
+    baseline_share: float,
+    changed_share: float,
+    discordant_share: float,
+    cases: float,
+    significance_share: float = 0.05,
+) -> Explained:
+    """Return paired_power with its formula and the numbers put in."""
+    value = paired_power(
+        baseline_share=baseline_share,
+        changed_share=changed_share,
+        discordant_share=discordant_share,
+        cases=cases,
+        significance_share=significance_share,
+    )
+    z, n = figure(two_sided_z(significance_share)), figure(cases)
+    d, e = figure(discordant_share), figure(abs(changed_share - baseline_share))
+    return power_figure(
+        value,
+        formula=f"Φ((e × sqrt(n) − z_significance × sqrt(d)) / sqrt(d − e²)), {_WHERE}",
+        filled=f"Φ(({e} × sqrt({n}) − {z} × sqrt({d})) / sqrt({d} − {e}²))",
         source=_CONNOR,
     )

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MOST_LOOKS: Final = 100
-_NODES: Final = 40  # of each integral: the result is then exact to 8 digits up to 100 looks
+_NODES: Final = 40  # of each integral: the result is then exact to 8 digits up to 100 looks at 5 %
+_WIDEST: Final = 30.0  # bound of an integral that they suffice for; a wider one takes more in proportion
+_LEAST_SHARE: Final = 1e-9
+_MOST_SHARE: Final = 0.5
 
 
 def peeking_false_positive_share(*, looks: int, significance_share: float = 0.05) -> float:
@@ -31,7 +34,7 @@ def peeking_false_positive_share(*, looks: int, significance_share: float = 0.05
         A share: the significance for one look, more for every further one.
 
     Raises:
-        NumberError: If looks is not from 1 to 100 or the significance is no share.
+        NumberError: If looks is not from 1 to 100, or the significance not from 1e-9 to 0.5.
 
     Error:
         Exact to 8 digits for normal statistics, known variance and equally spaced looks.
@@ -42,7 +45,8 @@ def peeking_false_positive_share(*, looks: int, significance_share: float = 0.05
     >>> round(peeking_false_positive_share(looks=5), 3)
     0.142
     """
-    return crossing_share([two_sided_z(significance_share)] * _looks(looks))
+    _require(looks, significance_share)
+    return crossing_share([two_sided_z(significance_share)] * looks)
 
 
 def pocock_z(*, looks: int, significance_share: float = 0.05) -> float:
@@ -59,7 +63,7 @@ def pocock_z(*, looks: int, significance_share: float = 0.05) -> float:
         A threshold for |z|, the same at every look.
 
     Raises:
-        NumberError: If looks is not from 1 to 100 or the significance is no share.
+        NumberError: If looks is not from 1 to 100, or the significance not from 1e-9 to 0.5.
 
     Error:
         As peeking_false_positive_share.
@@ -69,7 +73,7 @@ def pocock_z(*, looks: int, significance_share: float = 0.05) -> float:
     >>> round(pocock_z(looks=5), 3)
     2.413
     """
-    return _threshold(lambda z: [z] * looks, _looks(looks), significance_share)
+    return _threshold(lambda z: [z] * looks, looks, significance_share)
 
 
 def obrien_fleming_z(*, looks: int, significance_share: float = 0.05) -> float:
@@ -86,7 +90,7 @@ def obrien_fleming_z(*, looks: int, significance_share: float = 0.05) -> float:
         The threshold for |z| of the last look.
 
     Raises:
-        NumberError: If looks is not from 1 to 100 or the significance is no share.
+        NumberError: If looks is not from 1 to 100, or the significance not from 1e-9 to 0.5.
 
     Error:
         As peeking_false_positive_share.
@@ -97,7 +101,7 @@ def obrien_fleming_z(*, looks: int, significance_share: float = 0.05) -> float:
     1.977
     """
     return _threshold(
-        lambda z: [z * math.sqrt(looks / look) for look in range(1, looks + 1)], _looks(looks), significance_share
+        lambda z: [z * math.sqrt(looks / look) for look in range(1, looks + 1)], looks, significance_share
     )
 
 
@@ -125,14 +129,33 @@ def crossing_share(thresholds: Sequence[float]) -> float:
     >>> round(crossing_share([1.959964]), 6)
     0.05
     """
+    return crossing_shares(thresholds)[-1]
+
+
+def crossing_shares(thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Return crossing_share up to each of the looks: the tails beyond each threshold, added up.
+
+    Raises:
+        NumberError: If there is no look.
+    """
     if not thresholds:
         raise NumberError("at least one look is needed")
+    passed: list[float] = []
     points: list[tuple[float, float]] = []  # (place, density × weight) of the look before
     for look, threshold in enumerate(thresholds, start=1):
         bound = threshold * math.sqrt(look)
-        places = [(bound * (1 + node) / 2, bound / 2 * weight) for node, weight in _gauss_legendre(_NODES)]
+        beyond = 2 * _tail_beyond(bound, points)  # not one less what is within: that loses the digits of small shares
+        passed.append(passed[-1] + beyond if passed else beyond)
+        count = max(_NODES, math.ceil(_NODES * bound / _WIDEST))
+        places = [(bound * (1 + node) / 2, bound / 2 * weight) for node, weight in _gauss_legendre(count)]
         points = [(place, weight * _density(place, points)) for place, weight in places]
-    return 1 - 2 * math.fsum(mass for _, mass in points)
+    return tuple(passed)
+
+
+def _tail_beyond(bound: float, before: Sequence[tuple[float, float]]) -> float:
+    if not before:
+        return normal_share(-bound)
+    return math.fsum(mass * (normal_share(place - bound) + normal_share(-place - bound)) for place, mass in before)
 
 
 def _density(place: float, before: Sequence[tuple[float, float]]) -> float:
@@ -169,29 +192,30 @@ def _legendre(count: int, at: float) -> tuple[float, float]:
     return value, count * (at * value - before) / (at * at - 1)
 
 
-def _looks(looks: int) -> int:
+def _require(looks: int, significance_share: float) -> None:
     if not 1 <= looks <= MOST_LOOKS:
         raise NumberError(f"looks must be from 1 to {MOST_LOOKS}, got {looks}")
-    return looks
+    if not _LEAST_SHARE <= significance_share <= _MOST_SHARE:
+        raise NumberError(f"significance must be from {_LEAST_SHARE:g} to {_MOST_SHARE:g}, got {significance_share:g}")
 
 
 def _threshold(at: Callable[[float], list[float]], looks: int, significance_share: float) -> float:
-    """Return the z whose thresholds are crossed with that probability, by the secant method on its logarithm."""
+    """Return the z whose thresholds are crossed with that probability, by false position on its logarithm."""
+    _require(looks, significance_share)
 
     def miss(z: float) -> float:
-        return math.log(max(crossing_share(at(z)), 1e-300) / significance_share)
+        return math.log(crossing_share(at(z)) / significance_share)
 
-    low = two_sided_z(significance_share)
-    if looks == 1:
-        return low
-    high = two_sided_z(significance_share / looks)
-    missed_low, missed_high = miss(low), miss(high)
-    for _ in range(20):
-        if abs(missed_high) < 1e-9 or missed_high == missed_low:
-            break
-        low, high = high, high - missed_high * (high - low) / (missed_high - missed_low)
-        missed_low, missed_high = missed_high, miss(high)
-    return high
+    low, high = two_sided_z(significance_share), two_sided_z(significance_share / looks)
+    missed_low, missed_high = miss(low), miss(high)  # too many false positives at the one, too few at the other
+    while high - low > 1e-9 and min(abs(missed_low), abs(missed_high)) > 1e-10:
+        z = high - missed_high * (high - low) / (missed_high - missed_low)
+        missed = miss(z)
+        if missed > 0:  # the end that stays counts half, or it would stay for ever (the Illinois variant)
+            low, missed_low, missed_high = z, missed, missed_high / 2
+        else:
+            high, missed_high, missed_low = z, missed, missed_low / 2
+    return low if abs(missed_low) < abs(missed_high) else high
 
 
 def tail_share(z: float) -> float:

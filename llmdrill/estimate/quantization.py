@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from llmdrill.errors import UsageError, did_you_mean, nearest_names
 from llmdrill.estimate.checks import require_positive
+from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.gguf import FILE_TYPES, gguf_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class WeightFormat:
 
 _GPTQ: Final = "Frantar et al. 2023, arXiv:2210.17323; vLLM, vllm/model_executor/layers/quantization/awq.py"
 _BLOCKS: Final = "ggml-org/llama.cpp@01243c58, ggml/src/ggml-common.h"
+GGUF_SOURCE: Final = "ggml-org/llama.cpp@007dbbf3, src/llama-quant.cpp; ggml/src/ggml-common.h"
 _QLORA: Final = "Dettmers et al. 2023, arXiv:2305.14314: 0.5 bits of constants per parameter, 0.127 quantised twice"
 
 
@@ -116,6 +118,41 @@ def checkpoint_bytes(
         return model.parameters * layout.value_bytes
     quantised = _quantised_parameters(model, experts_only=experts_only)
     return quantised * layout.bytes_per_weight(group_values) + (model.parameters - quantised) * _REST_BYTES
+
+
+def explain_checkpoint(
+    model: ModelRecord, *, weight_format: str, group_values: int | None = None, experts_only: bool = False
+) -> Explained:
+    """Return checkpoint_bytes with its formula and the numbers put in."""
+    name = weight_format.lower()
+    size = checkpoint_bytes(model, weight_format=name, group_values=group_values, experts_only=experts_only)
+    parameters = model.parameters or 0
+    if name in FILE_TYPES and name not in FORMATS:
+        wide = size * 8 / parameters
+        formula, filled = "Σ tensors' parameters × bits of their type / 8", f"{figure(parameters)} × {wide:.7g} / 8"
+        return _shown(size, f"{formula} = parameters × mean bits / 8", filled, GGUF_SOURCE)
+    layout = FORMATS[name]
+    if layout.scope == "all":
+        filled = f"{figure(parameters)} × {layout.value_bytes:g}"
+        return _shown(size, "parameters × bytes", filled, layout.source)
+    quantised = _quantised_parameters(model, experts_only=experts_only)
+    each, filled = _weight_shown(layout, group_values)
+    filled = f"{figure(quantised)} × {filled} + {figure(parameters - quantised)} × {_REST_BYTES:g}"
+    what = "routed experts" if experts_only else "layers' matrices"
+    return _shown(size, f"{what} × {each} + the rest × {_REST_BYTES:g}", filled, layout.source)
+
+
+def _weight_shown(layout: WeightFormat, group_values: int | None) -> tuple[str, str]:
+    """Return the bytes of one quantised weight, in names and in numbers."""
+    bits = f"{layout.value_bytes * 8:g} / 8"
+    if not layout.group_bytes:
+        return "bits / 8", bits
+    group = layout.group_values if layout.group_values is not None else group_values or GROUP_VALUES
+    return "(bits / 8 + scale bytes / group)", f"({bits} + {layout.group_bytes:.9g} / {group:,})"
+
+
+def _shown(size: float, formula: str, filled: str, source: str) -> Explained:
+    return Explained("weights_bytes", size, "bytes", formula, f"{filled} = {figure(size)} B", source)
 
 
 def find_format(name: str) -> WeightFormat:

@@ -13,19 +13,22 @@ from llmdrill.estimate.serving_point import (
     closed_loop,
     most_output_tokens_per_s,
     most_resident,
+    replica_bytes,
     sequence_bytes,
     static_batch,
 )
-from llmdrill.estimate.serving_steps import floor_prefill_s, floor_step_s, passes
+from llmdrill.estimate.serving_steps import passes, prefill_floor, step_floor
 from llmdrill.estimate.serving_work import device_weights_bytes
 
 if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
     from llmdrill.catalog.records import Accelerator, Band, ServingConstants
     from llmdrill.estimate.serving_point import Speculation
+    from llmdrill.estimate.serving_steps import Floor
 
 DEFAULT_ENGINE: Final = "default"
 Batching = Literal["continuous", "static"]
+_ROOFLINE: Final = "Williams et al. 2009, doi:10.1145/1498765.1498785"
 _SOURCE: Final = "roofline (Williams et al. 2009) with constants fitted to published runs"
 
 
@@ -57,12 +60,15 @@ class ServingEstimate:
         batching: ``continuous`` or ``static``: they differ several times in TTFT.
         step_s: One decode step alone.
         prefill_s: One prompt's prefill alone; of a static batch the prefill of all its prompts.
-        wait_s: Of ttft_s, the wait for a free slot; 0 unless there are more clients than the memory holds.
+        wait_s: Of ttft_s, the wait for a free slot; 0 unless there are more clients than the memory holds, or than the
+            engine admits.
         resident: Sequences that decode at once.
         weights_bytes: Of the whole model at its precision, on all devices.
-        memory_bytes: Weights and the cache of the resident full-length sequences, over all devices.
+        fixed_bytes: Weights and activations, over all devices.
+        sequence_bytes: Cache and state of one full-length sequence, over the devices that hold it.
+        memory_bytes: Weights, activations and the cache of the resident full-length sequences, over all devices.
         max_sequences: Full-length sequences that the devices hold; 0 if not even the weights fit.
-        fits: Whether at least one sequence does; of a static batch, whether all of them do.
+        fits: Whether at least one sequence does; a static batch that is larger runs in waves.
         output_tokens_per_s: Of the whole replica at this load.
         max_output_tokens_per_s: While more requests wait than it can hold.
     """
@@ -76,6 +82,8 @@ class ServingEstimate:
     wait_s: float
     resident: float
     weights_bytes: float
+    fixed_bytes: float
+    sequence_bytes: float
     memory_bytes: float
     max_sequences: int
     fits: bool
@@ -85,6 +93,9 @@ class ServingEstimate:
     load: Load
     constants: ServingConstants
     mixture: bool
+    step_floor: Floor
+    prefill_floor: Floor
+    speculation: Speculation | None
 
     @property
     def queues(self) -> bool:
@@ -95,6 +106,11 @@ class ServingEstimate:
     def formulas(self) -> tuple[Explained, ...]:
         """TPOT, TTFT and total with the numbers put in."""
         return _explain_tpot(self), _explain_ttft(self), _explain_total(self)
+
+    @property
+    def floors(self) -> tuple[Explained, ...]:
+        """The floors of TPOT and TTFT with the numbers put in."""
+        return _explain_floors(self)
 
 
 def serving_estimate(
@@ -190,19 +206,19 @@ def estimate_load(
     held = most_resident(model, accelerator, load)
     of = passes(model, accelerator, load, constants)
     if batching == "static":
-        point = static_batch(of, speculation=speculation)
+        point = static_batch(of, held=held, speculation=speculation)
     else:
         point = closed_loop(of, held=held, speculation=speculation)
     mixture = model.experts is not None
     tpot_band, ttft_band = (constants.band(metric, mixture=mixture) for metric in ("tpot", "ttft"))
     per_pass = speculation.tokens_per_pass if speculation else 1.0
-    tpot = _predicted(point.tpot_s, tpot_band, floor_step_s(model, accelerator, _of(load, point)) / per_pass)
-    ttft = _predicted(point.ttft_s, ttft_band, floor_prefill_s(model, accelerator, load))
+    floors = step_floor(model, accelerator, _of(load, point)), prefill_floor(model, accelerator, load)
+    tpot = _predicted(point.tpot_s, tpot_band, floors[0].seconds / per_pass)
+    ttft = _predicted(point.ttft_s, ttft_band, floors[1].seconds)
     rest = max(load.output_tokens - 1.0, 0.0)
     total = _together(ttft, tpot, rest)
     weights = device_weights_bytes(model, load) * load.devices
-    busy = sequence_bytes(model, load) * load.tensor_parallel * point.resident
-    most = most_output_tokens_per_s(of, held=held)
+    now = load.batch * load.output_tokens / _span_s(total.value_s, point, batching)
     return ServingEstimate(
         ttft_s=ttft,
         tpot_s=tpot,
@@ -213,16 +229,26 @@ def estimate_load(
         wait_s=point.wait_s if held >= 1 else 0.0,
         resident=point.resident,
         weights_bytes=weights,
-        memory_bytes=weights + busy,
+        fixed_bytes=replica_bytes(model, load, resident=0.0),
+        sequence_bytes=sequence_bytes(model, load) * load.tensor_parallel,
+        memory_bytes=replica_bytes(model, load, resident=point.resident),
         max_sequences=int(min(held, 1e12)),
-        fits=held >= (load.batch if batching == "static" else 1.0),
-        output_tokens_per_s=load.batch * load.output_tokens / total.value_s,
-        max_output_tokens_per_s=most,
+        fits=held >= 1,
+        output_tokens_per_s=now,
+        max_output_tokens_per_s=max(most_output_tokens_per_s(of, held=held), now if held >= 1 else 0.0),
         point=point,
         load=load,
         constants=constants,
         mixture=mixture,
+        step_floor=floors[0],
+        prefill_floor=floors[1],
+        speculation=speculation,
     )
+
+
+def _span_s(total_s: float, point: Point, batching: Batching) -> float:
+    """Return the time in which each of the clients gets an answer."""
+    return total_s if batching == "continuous" else (total_s - point.wait_s) * point.waves
 
 
 def _of(load: Load, point: Point) -> Load:
@@ -251,36 +277,76 @@ def _together(ttft: Predicted, tpot: Predicted, rest: float) -> Predicted:
 
 def _explain_tpot(of: ServingEstimate) -> Explained:
     point, load = of.point, of.load
-    others = max(point.resident - 1.0, 0.0)
-    return Explained(
-        name="tpot_s",
-        value=of.tpot_s.value_s,
-        unit="seconds",
-        formula="decode_step + (resident − 1) / output_tokens × stall",
-        filled=f"{figure(point.decode_s)} s + {figure(others)} / {figure(load.output_tokens)} × "
-        f"{figure(point.stall_s)} s = {figure(of.tpot_s.value_s)} s",
-        source=_source(of, "tpot"),
-    )
+    formula, filled = "decode_step", figure(point.step_s)
+    if of.speculation is not None:
+        drafts, cost = of.speculation.draft_tokens, of.speculation.cost_ratio
+        per_pass = of.speculation.tokens_per_pass
+        verify = point.decode_s * per_pass - drafts * cost * point.step_s
+        formula = "(verify_step + draft_tokens × cost_ratio × decode_step) / tokens_per_pass"
+        filled = f"({figure(verify)} + {drafts} × {cost:g} × {figure(point.step_s)}) / {figure(per_pass)}"
+    if of.batching == "continuous":
+        formula += " + (resident - 1) / output_tokens × stall"
+        others = max(point.resident - 1.0, 0.0)
+        filled += f" + {figure(others)} / {figure(load.output_tokens)} × {figure(point.stall_s)}"
+    return _predicted_figure(of, "tpot", formula, filled, point.tpot_s)
 
 
 def _explain_ttft(of: ServingEstimate) -> Explained:
-    point, value = of.point, of.ttft_s.value_s
+    point, load = of.point, of.load
     if of.batching == "static":
-        formula, filled = "prefill of all prompts of the batch", f"{figure(point.prefill_s)} s"
-    else:
-        formula = "overhead + prefill + prefills before it + decode_step / 2 + wait for a slot"
-        before = max(point.first_s - point.overhead_s - point.prefill_s - point.step_s / 2, 0.0)
-        filled = (
-            f"{figure(point.overhead_s)} s + {figure(point.prefill_s)} s + {figure(before)} s + "
-            f"{figure(point.step_s)} s / 2 + {figure(point.wait_s)} s"
-        )
+        formula, filled = "prefill of all prompts of the batch", figure(point.prefill_s)
+        if point.waves > 1:
+            formula, filled = f"{formula} + wait for earlier waves", f"{filled} + {figure(point.wait_s)}"
+        return _predicted_figure(of, "ttft", formula, filled, point.ttft_s)
+    formula = "overhead + prefill × (1 + (resident / groups - 1) / 20) + decode_step / 2"
+    own = max(point.resident / load.data_parallel, 1.0)
+    filled = (
+        f"{figure(point.overhead_s)} + {figure(point.prefill_s)} × (1 + ({figure(own)} - 1) / 20) + "
+        f"{figure(point.step_s)} / 2"
+    )
+    if point.wait_s:
+        service = point.wait_s * point.resident / (load.batch - point.resident)
+        formula += " + (clients - resident) / resident × service"
+        clients, resident = figure(load.batch), figure(point.resident)
+        filled += f" + ({clients} - {resident}) / {resident} × {figure(service)}"
+    return _predicted_figure(of, "ttft", formula, filled, point.ttft_s)
+
+
+def _predicted_figure(
+    of: ServingEstimate, metric: Literal["tpot", "ttft"], formula: str, filled: str, unbounded_s: float
+) -> Explained:
+    """Return a prediction's derivation; one below its floor is lifted to it."""
+    predicted = of.tpot_s if metric == "tpot" else of.ttft_s
+    if unbounded_s < predicted.floor_s:
+        formula, filled = f"max(floor, {formula})", f"max({figure(predicted.floor_s)}, {filled})"
     return Explained(
-        name="ttft_s",
-        value=value,
+        name=f"{metric}_s",
+        value=predicted.value_s,
         unit="seconds",
         formula=formula,
-        filled=f"{filled} = {figure(value)} s",
-        source=_source(of, "ttft"),
+        filled=f"{filled} = {figure(predicted.value_s)} s",
+        source=_source(of, metric),
+    )
+
+
+def _explain_floors(of: ServingEstimate) -> tuple[Explained, ...]:
+    """Return both floors; nothing is read in prefill that bounds it."""
+    per_pass = of.speculation.tokens_per_pass if of.speculation else 1.0
+    formula, filled = "max(bytes read / bandwidth, FLOP / peak rate) / devices", of.step_floor.filled
+    if of.speculation is not None:
+        formula, filled = f"{formula} / tokens_per_pass", f"{filled} / {figure(per_pass)}"
+    first, step = of.prefill_floor, of.tpot_s.floor_s
+    reading = f"{figure(first.flops)} / {figure(first.flops_per_s)} / {first.devices}"
+    return (
+        Explained("tpot_floor_s", step, "seconds", formula, f"{filled} = {figure(step)} s", _ROOFLINE),
+        Explained(
+            "ttft_floor_s",
+            first.seconds,
+            "seconds",
+            "FLOP of the fresh tokens / peak rate / devices",
+            f"{reading} = {figure(first.seconds)} s",
+            _ROOFLINE,
+        ),
     )
 
 
@@ -290,8 +356,8 @@ def _explain_total(of: ServingEstimate) -> Explained:
         name="total_s",
         value=of.total_s.value_s,
         unit="seconds",
-        formula="ttft + (output_tokens − 1) × tpot",
-        filled=f"{figure(of.ttft_s.value_s)} s + {figure(rest)} × {figure(of.tpot_s.value_s)} s"
+        formula="ttft + (output_tokens - 1) × tpot",
+        filled=f"{figure(of.ttft_s.value_s)} + {figure(rest)} × {figure(of.tpot_s.value_s)}"
         f" = {figure(of.total_s.value_s)} s",
         source="Arithmetic",
     )

@@ -27,6 +27,17 @@ FLOPS_PER_J_16_BIT: Final = 1.06e12
 FLOPS_PER_J_8_BIT: Final = 1.58e12
 
 
+# How the layouts of released checkpoints are served: by the width of their weights.
+_SERVED_AS: Final = {
+    "fp8-block": "fp8",
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+    "nf4": "int4",
+    "nf4-double": "int4",
+    **{f"{method}-{bits}bit": f"int{bits}" for method in ("gptq", "awq") for bits in (4, 8)},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """One point of operation of one replica.
@@ -75,6 +86,18 @@ class Load:
     def fresh_tokens(self) -> float:
         """Tokens of a prompt that are prefilled; at least the last one."""
         return max(self.input_tokens * (1 - self.prefix_share), min(self.input_tokens, 1.0))
+
+
+def served_precision(model: ModelRecord, weight_format: str | None = None) -> str:
+    """Return the precision that a layout of weights is served at; without a name, that of the released checkpoint.
+
+    >>> from llmdrill.catalog.load import find_model
+    >>> served_precision(find_model("gpt-oss-120b")), served_precision(find_model("llama-3.1-8b"), "awq-4bit")
+    ('fp4', 'int4')
+    """
+    released = model.quantization.format if model.quantization else "bf16"
+    name = (weight_format or released).lower()
+    return _SERVED_AS.get(name, name)
 
 
 def peak_flops_per_s(accelerator: Accelerator, precision: str) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.estimate.kv_cache import index_cache_bytes, kv_cache_bytes
-from llmdrill.estimate.memory import USABLE_MEMORY_SHARE
+from llmdrill.estimate.checks import require_not_negative
+from llmdrill.estimate.kv_cache import BLOCK_TOKENS, cache_copies, index_cache_bytes, kv_cache_bytes
+from llmdrill.estimate.memory import USABLE_MEMORY_SHARE, activation_bytes
 from llmdrill.estimate.serving_work import device_weights_bytes
 from llmdrill.estimate.speculative import expected_accepted_tokens
 from llmdrill.estimate.state import state_bytes
@@ -56,6 +58,7 @@ class Point:
         tpot_s: Time per output token after the first.
         first_s: From admission to the first token.
         wait_s: For a free slot, before that.
+        waves: Batches that run one after another where memory does not hold a static batch at once.
     """
 
     resident: float
@@ -67,6 +70,7 @@ class Point:
     tpot_s: float
     first_s: float
     wait_s: float
+    waves: int = 1
 
     @property
     def ttft_s(self) -> float:
@@ -78,8 +82,8 @@ def sequence_bytes(model: ModelRecord, load: Load) -> float:
     """Return the cache and state of one full-length sequence on one device.
 
     Formula:
-        kv_cache_bytes / min(tensor_parallel, kv_heads) + index_cache_bytes + state_bytes / tensor_parallel; a latent is
-        kept whole on each device.
+        ((kv_cache_bytes + index_cache_bytes) * cache_copies + state_bytes) / tensor_parallel, the cache in blocks of 16
+        tokens.
 
     Args:
         model: A decoder.
@@ -90,9 +94,10 @@ def sequence_bytes(model: ModelRecord, load: Load) -> float:
 
     Raises:
         NumberError: If a count is negative.
+        UsageError: If the heads cannot be split over so many devices.
 
     Error:
-        Exact but for at most one block of a paged cache.
+        As kv_cache_bytes and cache_copies.
     Source:
         Arithmetic.
 
@@ -101,18 +106,51 @@ def sequence_bytes(model: ModelRecord, load: Load) -> float:
     >>> sequence_bytes(find_model("llama-3.1-8b"), Load(1, 1000, 24)) == 1024 * 131072
     True
     """
-    shape, context = model.attention, load.input_tokens + load.output_tokens
-    cache = kv_cache_bytes(shape, context_tokens=context, bytes_per_value=load.cache_bytes_per_value)
-    split = 1 if shape.latent_values is not None else max(min(load.tensor_parallel, shape.kv_heads), 1)
-    index = index_cache_bytes(shape, context_tokens=context) if shape.index_values else 0.0
-    return cache / split + index + state_bytes(model.state) / load.tensor_parallel
+    shape, context, split = model.attention, load.input_tokens + load.output_tokens, load.tensor_parallel
+    cache = kv_cache_bytes(
+        shape, context_tokens=context, bytes_per_value=load.cache_bytes_per_value, block_tokens=BLOCK_TOKENS
+    ) + index_cache_bytes(shape, context_tokens=context)
+    return (cache * cache_copies(shape, tensor_parallel=split) + state_bytes(model.state)) / split
+
+
+def replica_bytes(model: ModelRecord, load: Load, *, resident: float) -> float:
+    """Return the memory of a replica that holds ``resident`` full-length sequences, over all its devices.
+
+    Formula:
+        (device_weights_bytes + activation_bytes) * devices + sequence_bytes * tensor_parallel * resident
+    Args:
+        model: A decoder whose parameters are known.
+        load: Lengths, precision and parallelism count.
+        resident: Sequences.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        NumberError: If a count is negative.
+        UsageError: If the model's parameters are unknown.
+
+    Error:
+        As place, which says the same of a single group of devices.
+    Source:
+        Arithmetic.
+
+    >>> from llmdrill.catalog.load import find_model
+    >>> from llmdrill.estimate.serving_load import Load
+    >>> replica_bytes(find_model("llama-3.1-8b"), Load(1, 1000, 24), resident=2)
+    17067155456.0
+    """
+    require_not_negative(resident=resident)
+    each = device_weights_bytes(model, load) + activation_bytes(model, tensor_parallel=load.tensor_parallel)
+    return each * load.devices + sequence_bytes(model, load) * load.tensor_parallel * resident
 
 
 def most_resident(model: ModelRecord, accelerator: Accelerator, load: Load) -> float:
     """Return how many full-length sequences a replica holds beside its weights; 0 if not even the weights fit.
 
     Formula:
-        0.9 * (memory - device_weights_bytes) / sequence_bytes * data_parallel
+        (0.9 * memory - device_weights_bytes - activation_bytes) / sequence_bytes * data_parallel: the room that place
+        leaves.
 
     Args:
         model: A decoder whose parameters are known.
@@ -123,26 +161,27 @@ def most_resident(model: ModelRecord, accelerator: Accelerator, load: Load) -> f
         Sequences, not rounded.
 
     Raises:
-        UsageError: If the model's parameters are unknown.
+        UsageError: If the model's parameters are unknown, or its heads do not split over so many devices.
 
     Error:
-        An engine that fills memory before it looks at lengths holds more and evicts; one with a large activation
-        workspace holds less. On Llama-3.1-70B in fp8 on one H200, 9,216 tokens, published runs kept about 50.
+        An engine that admits by present length holds more and evicts; one that fills 0.9 of what is free beside the
+        weights (TensorRT-LLM) holds a tenth of the weights' size more. On Llama-3.1-70B in fp8 on one H200 with 9,216
+        tokens published runs of the latter kept about 50.
     Source:
-        TensorRT-LLM, KvCacheConfig.free_gpu_memory_fraction = 0.9 of what is free beside the weights
-        (nvidia.github.io/TensorRT-LLM/examples/kvcacheconfig.html).
+        vLLM counts weights, activations and cache against one share of the memory, 0.9 by default.
 
     >>> from llmdrill.catalog.load import find_accelerator, find_model
     >>> from llmdrill.estimate.serving_load import Load
     >>> load = Load(64, 1024, 8192, precision="fp8", cache_bytes_per_value=1.0)
     >>> round(most_resident(find_model("llama-3.1-70b"), find_accelerator("h200"), load))
-    41
+    35
     """
-    free = accelerator.memory_bytes - device_weights_bytes(model, load)
+    held = device_weights_bytes(model, load) + activation_bytes(model, tensor_parallel=load.tensor_parallel)
+    room = accelerator.memory_bytes * USABLE_MEMORY_SHARE - held
     each = sequence_bytes(model, load)
-    if free <= 0:
+    if room <= 0:
         return 0.0
-    return USABLE_MEMORY_SHARE * free / each * load.data_parallel if each else float("inf")
+    return room / each * load.data_parallel if each else float("inf")
 
 
 def closed_loop(
@@ -204,15 +243,17 @@ def closed_loop(
     return Point(resident, step, decode, prefill, stall, overhead, tpot, first, wait)
 
 
-def static_batch(passes: Passes, *, speculation: Speculation | None = None) -> Point:
+def static_batch(passes: Passes, *, held: float = math.inf, speculation: Speculation | None = None) -> Point:
     """Return the replica when load.batch prompts start together and all of them end before the next batch.
 
     Formula:
         TTFT = prefill of all prompts together; TPOT = step(batch) / tokens per pass. A static batch is run inside the
-        engine: what a request takes outside it is not counted.
+        engine: what a request takes outside it is not counted. A batch that memory does not hold at once runs in
+        ceil(batch / held) waves; sequences of the k-th wait for k waves.
 
     Args:
         passes: Of the replica; their load says how large the batch is.
+        held: Sequences that memory holds.
         speculation: None: one token a pass.
 
     Returns:
@@ -235,10 +276,15 @@ def static_batch(passes: Passes, *, speculation: Speculation | None = None) -> P
     True
     """
     load = passes.load
-    step = passes.step_s(load.batch)
-    decode = step if speculation is None else _speculative_s(passes, load.batch, step, speculation)
-    prefill = passes.prefill_s(prompts=max(load.batch / passes.replica.groups, 1.0))
-    return Point(load.batch, step, decode, prefill, 0.0, 0.0, decode, prefill, 0.0)
+    together = load.batch if held < 1 else min(load.batch, math.floor(held) if math.isfinite(held) else load.batch)
+    step = passes.step_s(together)
+    decode = step if speculation is None else _speculative_s(passes, together, step, speculation)
+    prefill = passes.prefill_s(prompts=max(together / passes.replica.groups, 1.0))
+    waves = math.ceil(load.batch / together)
+    last = load.batch - (waves - 1) * together
+    waited = together * (waves - 1) * (waves - 2) / 2 + last * (waves - 1)  # waves, summed over sequences
+    wait = waited / load.batch * (prefill + max(load.output_tokens - 1.0, 0.0) * decode)
+    return Point(together, step, decode, prefill, 0.0, 0.0, decode, prefill, wait, waves)
 
 
 def most_output_tokens_per_s(passes: Passes, *, held: float, most_sequences: float = MOST_SEQUENCES) -> float:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdrill.estimate.explain import figure
 from llmdrill.estimate.flops import decode_flops, prefill_flops
 from llmdrill.estimate.kv_cache import kv_cache_bytes
 from llmdrill.estimate.memory import BATCHED_TOKENS, weights_bytes
@@ -175,6 +176,33 @@ def floor_step_s(model: ModelRecord, accelerator: Accelerator, load: Load, *, ca
     >>> round(1e3 * floor_step_s(find_model("llama-3.1-8b"), find_accelerator("h100"), Load(1, 1, 1)), 2)
     4.48
     """
+    return step_floor(model, accelerator, load, cache=cache).seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The least that a pass reads and multiplies, and what the devices can do of both."""
+
+    read_bytes: float
+    flops: float
+    bandwidth_bytes_per_s: float
+    flops_per_s: float
+    devices: int
+
+    @property
+    def seconds(self) -> float:
+        """The longer of the two, all devices at work."""
+        return max(self.read_bytes / self.bandwidth_bytes_per_s, self.flops / self.flops_per_s) / self.devices
+
+    @property
+    def filled(self) -> str:
+        """The same with the numbers put in."""
+        reading = f"{figure(self.read_bytes)} / {figure(self.bandwidth_bytes_per_s)}"
+        return f"max({reading}, {figure(self.flops)} / {figure(self.flops_per_s)}) / {self.devices}"
+
+
+def step_floor(model: ModelRecord, accelerator: Accelerator, load: Load, *, cache: bool = True) -> Floor:
+    """Return what floor_step_s is made of."""
     experts = model.experts
     rest = read_parameters(model, tokens=load.batch)
     routed = 0.0
@@ -184,16 +212,14 @@ def floor_step_s(model: ModelRecord, accelerator: Accelerator, load: Load, *, ca
         rest -= routed
     read = weights_bytes(parameters=max(rest, 0.0), precision=load.precision)
     read += routed * (expert_weight_bytes(model, load.precision) if routed else 0.0)
+    seen = _seen(model, load.context_tokens)
     if cache:
         read += kv_cache_bytes(
-            model.attention,
-            context_tokens=_seen(model, load.context_tokens),
-            sequences=load.batch,
-            bytes_per_value=load.cache_bytes_per_value,
+            model.attention, context_tokens=seen, sequences=load.batch, bytes_per_value=load.cache_bytes_per_value
         )
-    multiplying = load.batch * decode_flops(model, context_tokens=_seen(model, load.context_tokens))
-    reading_s = read / accelerator.bandwidth_bytes_per_s
-    return max(reading_s, multiplying / _fastest_flops_per_s(model, accelerator, load)) / load.devices
+    multiplying = load.batch * decode_flops(model, context_tokens=seen)
+    rate = _fastest_flops_per_s(model, accelerator, load)
+    return Floor(read, multiplying, accelerator.bandwidth_bytes_per_s, rate, load.devices)
 
 
 def floor_prefill_s(model: ModelRecord, accelerator: Accelerator, load: Load) -> float:
@@ -223,8 +249,14 @@ def floor_prefill_s(model: ModelRecord, accelerator: Accelerator, load: Load) ->
     >>> round(1e3 * floor_prefill_s(find_model("llama-3.1-8b"), find_accelerator("h100"), Load(1, 1024, 1)), 1)
     15.8
     """
+    return prefill_floor(model, accelerator, load).seconds
+
+
+def prefill_floor(model: ModelRecord, accelerator: Accelerator, load: Load) -> Floor:
+    """Return what floor_prefill_s is made of: nothing has to be read but what stays on the chip."""
     flops = prefill_flops(model, input_tokens=load.fresh_tokens)
-    return flops / _fastest_flops_per_s(model, accelerator, load) / load.devices
+    rate = _fastest_flops_per_s(model, accelerator, load)
+    return Floor(0.0, flops, accelerator.bandwidth_bytes_per_s, rate, load.devices)
 
 
 def _fastest_flops_per_s(model: ModelRecord, accelerator: Accelerator, load: Load) -> float:

@@ -106,3 +106,20 @@ def state_flops(state: StateLayers | None, *, tokens: float) -> float:
         return 0.0
     conv = 2 * state.conv_kernel / max(state.conv_kernel - 1, 1) * state.conv_values
     return float(tokens * state.layers * (_OPERATIONS[state.kind] * state.recurrent_values + conv))
+
+
+def explain_state_flops(state: StateLayers) -> Explained:
+    """Return state_flops of one token with its formula and the numbers put in."""
+    value, taps = state_flops(state, tokens=1), max(state.conv_kernel - 1, 1)
+    filled = (
+        f"{state.layers} × ({_OPERATIONS[state.kind]} × {figure(state.recurrent_values)} + "
+        f"2 × {state.conv_kernel} / {taps} × {figure(state.conv_values)})"
+    )
+    return Explained(
+        name="state_flops_per_token",
+        value=value,
+        unit="count",
+        formula="layers × (operations × recurrent_values + 2 × kernel / (kernel - 1) × conv_values)",
+        filled=f"{filled} = {figure(value)}",
+        source="Arithmetic of the recurrences in PyPI transformers 5.23.0, models/mamba, mamba2 and qwen3_next",
+    )

@@ -90,7 +90,8 @@ def training_flops(*, parameters: float, tokens: float, trainable_parameters: fl
 
     Error:
         Without attention's scores (see attention_share) and without what recomputation does twice: full recomputation
-        adds a forward pass, a third more (half more beside frozen weights). The Chinchilla model's own count is 5.76e23, 2 % below 6ND.
+        adds a forward pass, a third more (half more beside frozen weights). The Chinchilla model's own count is
+        5.76e23, 2 % below 6ND.
     Source:
         Kaplan et al. 2020, arXiv:2001.08361, section 2.1: C = 6ND; 70B parameters and 1.4T tokens as in Hoffmann et al.
         2022, arXiv:2203.15556.

@@ -166,7 +166,8 @@ def explain_mouth_to_ear(parts: Sequence[Delay], *, share: float, name: str) -> 
     total = chain_latency(parts)
     value = total.quantile_s(share)
     if total.sigma:
-        shape = f"{_ms(total.shift_s)} + e^({total.mu:.4g} + {total.sigma:.4g} × z) s"
+        z = normal_quantile(share)
+        shape = f"{figure(total.shift_s)} s + e^({figure(total.mu)} + {figure(total.sigma)} × {figure(z)}) s"
     else:
         shape = " + ".join(_ms(part.p50_s) for part in parts)
     given = ", ".join(f"{part.name} {_ms(part.p50_s)}/{_ms(part.p95_s)}" for part in parts)
@@ -174,8 +175,8 @@ def explain_mouth_to_ear(parts: Sequence[Delay], *, share: float, name: str) -> 
         name,
         value,
         "seconds",
-        f"{100 * share:g} % quantile of the sum of independent lognormal parts (given by p50/p95)",
-        f"{given}: {shape} = {_ms(value)}",
+        f"{100 * share:g} % quantile, shift + e^(mu + sigma × z), of the sum of lognormal parts {given}",
+        f"{shape} = {_ms(value)}",
         _FENTON,
     )
 
@@ -199,16 +200,21 @@ def explain_mean(parts: Sequence[Delay]) -> Explained:
 def explain_share_above(parts: Sequence[Delay], *, limit_s: float) -> Explained:
     """Return how many replies come later than ``limit_s``."""
     require_positive(limit_s=limit_s)
-    value = chain_latency(parts).share_above(limit_s)
+    total = chain_latency(parts)
+    value = total.share_above(limit_s)
+    filled = f"P(mouth to ear > {_ms(limit_s)})"
+    if total.sigma and limit_s > total.shift_s:
+        reach = f"ln({figure(limit_s)} − {figure(total.shift_s)})".replace("− -", "+ ")
+        filled = f"Φ(({figure(total.mu)} − {reach}) / {figure(total.sigma)})"
     return Explained(
         "over_target_share",
         value,
         "share",
-        "share of the sum's distribution above the target",
-        f"P(mouth to ear > {_ms(limit_s)}) = {figure(value)}",
+        "P(mouth to ear > target) = Φ((mu − ln(target − shift)) / sigma), in seconds",
+        f"{filled} = {figure(value)}",
         _FENTON,
     )
 
 
 def _ms(value_s: float) -> str:
-    return f"{1000 * value_s:.4g} ms"
+    return f"{figure(round(1000 * value_s, 3))} ms"

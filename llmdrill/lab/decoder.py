@@ -203,11 +203,20 @@ class Session:
         hidden = self._run(ids[:, None], torch.ones_like(ids))
         return functional.linear(hidden[:, 0], self.decoder.weights.head)
 
-    def _run(self, ids: Tensor, counts: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def verify(self, ids: Tensor) -> Tensor:
+        """Append tokens (B, T) to each sequence, and return the logits (B, T, V) after each of them."""
+        hidden = self._run(ids, torch.full((len(ids),), ids.shape[1]))
+        return functional.linear(hidden, self.decoder.weights.head)
+
+    def _need_room(self, ids: Tensor) -> None:
         if int((self.cache.lengths + ids.shape[1]).max()) > self.cache.capacity_tokens:
             raise UsageError(
                 f"the cache has room for {self.cache.capacity_tokens} tokens a sequence: start a larger one"
             )
+
+    def _run(self, ids: Tensor, counts: Tensor) -> Tensor:
+        self._need_room(ids)
         positions = self.cache.lengths[:, None] + torch.arange(ids.shape[1])  # (B, T)
         hidden = self.decoder.hidden(ids, positions, self.cache)
         self.cache.lengths += counts

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Grid, Heading, Text
+from llmdrill.report.estimate_views import one_line
 from llmdrill.report.markdown import details, to_markdown
 from llmdrill.system.diff import NOISE_SHARE
 from llmdrill.units import format_bytes, format_quantity, format_seconds, format_share, format_usd
@@ -59,7 +60,7 @@ def _moved(one: Change) -> str:
 
 def diff_view(diff: Diff) -> Blocks:
     """Show totals, each stage that changed with its settings, quality, promises and notes."""
-    blocks: list[Block] = [Text(f"{diff.base_file} -> {diff.head_file}: {headline(diff)}")]
+    blocks: list[Block] = [Text(f"{one_line(diff.base_file)} -> {one_line(diff.head_file)}: {headline(diff)}")]
     blocks.append(_totals(diff))
     blocks += _scenario_view(diff.scenario)
     blocks += [_stage_grid(one) for one in diff.stages if one.status not in {"same", "affected"}]
@@ -215,7 +216,7 @@ def diff_markdown(diff: Diff) -> str:
     parts += [details(grid.title, to_markdown([replace(grid, title="")])) for grid in grids if grid.rows]
     rest = (*_scenario_view(diff.scenario), *_quality(diff), *_promises(diff), *_same(diff))
     parts.append(to_markdown([*rest, *([Bullets(diff.notes)] if diff.notes else [])]))
-    parts.append(to_markdown([Text(f"From {diff.base_file} to {diff.head_file}.")]))
+    parts.append(to_markdown([Text(one_line(f"From {diff.base_file} to {diff.head_file}."))]))
     return "\n".join(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+from llmdrill.system.figures import texts_apart
 from llmdrill.units import format_bytes, format_quantity, format_seconds, format_share, format_usd
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from llmdrill.grading.numbers import NumberGrade
     from llmdrill.report.blocks import Block, Blocks, Tone
+    from llmdrill.system.band import EstimateBand
     from llmdrill.system.check import Verdict
     from llmdrill.system.estimate import Estimate, StageEstimate
     from llmdrill.system.path import PathStep
@@ -22,8 +24,8 @@ TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "unknown": "warn
 WATERFALL_WIDTH: Final = 40
 
 
-def estimate_view(estimate: Estimate, *, width: int = 100) -> Blocks:
-    """Show stages, totals, the waterfall of the critical path, the bottleneck and every note."""
+def estimate_view(estimate: Estimate, *, width: int = 100, band: EstimateBand | None = None) -> Blocks:
+    """Show stages, totals, the waterfall of the critical path, the bottleneck, the band and every note."""
     total = estimate.total
     blocks: list[Block] = [_stage_grid(estimate), _total_grid(estimate)]
     if estimate.critical_path:
@@ -33,9 +35,28 @@ def estimate_view(estimate: Estimate, *, width: int = 100) -> Blocks:
     if estimate.bottleneck:
         share = f" ({format_share(estimate.bottleneck_share)} of it)" if estimate.bottleneck_share is not None else ""
         blocks.append(Text(f"Bottleneck: {estimate.bottleneck} takes most of the time of slow requests{share}."))
+    blocks += _band_text(band) if band else ()
     if estimate.notes:
         blocks.append(Bullets(estimate.notes, "dim"))
     return tuple(blocks)
+
+
+def _band_text(band: EstimateBand) -> tuple[Block, ...]:
+    """Return the totals at both ends of the band; nothing where there is no latency to state."""
+    low, high = band.low.total, band.high.total
+    ends = (
+        ("first token p95", low.ttft_p95_s, high.ttft_p95_s),
+        ("p50", low.p50_s, high.p50_s),
+        ("p95", low.p95_s, high.p95_s),
+        ("p99", low.p99_s, high.p99_s),
+    )
+    told = [
+        f"{name} {format_seconds(least)} to {format_seconds(most)}"
+        for name, least, most in ends
+        if least is not None and most is not None
+    ]
+    where = f"At the ends of the 80 % band of {', '.join(band.stages)} (TTFT and TPOT both)"
+    return (Text(f"{where}: {', '.join(told)}."),) if told else ()
 
 
 def _stage_grid(estimate: Estimate) -> Grid:
@@ -74,6 +95,15 @@ def _gigabytes(value: float | None) -> str:
     return format_bytes(value).split(" (")[0] if value else ""
 
 
+def one_line(text: object) -> str:
+    r"""Return text with its line breaks written out: names of files hold some, and a CI server reads commands in lines.
+
+    >>> one_line("a\n::error::b.yaml")
+    'a\\n::error::b.yaml'
+    """
+    return r"\n".join(str(text).splitlines())
+
+
 def cell(value: float | None, shown: Callable[[float], str]) -> str:
     """Return a figure as a cell; None is unknown."""
     return UNKNOWN if value is None else shown(value)
@@ -98,7 +128,8 @@ def _total_grid(estimate: Estimate) -> Grid:
     money = f"{cell(total.usd_per_request, format_usd)} a request, {cell(total.usd_per_month, format_usd)} a month"
     shares = f"{format_share(total.success_share)} of requests end with an answer"
     people = f", {format_share(total.human_share)} reach a person" if total.human_share else ""
-    memory = f"; {format_bytes(total.memory_bytes)} held" if total.memory_bytes else ""
+    memory = "" if total.memory_bytes == 0 else f"; {cell(total.memory_bytes, format_bytes)} held"
+    memory = "; memory held is unknown" if total.memory_bytes is None else memory
     return Grid(("total", ">p50", ">p95", ">p99"), rows, "", f"{money}; {shares}{people}{memory}.")
 
 
@@ -140,7 +171,7 @@ def formulas_view(estimate: Estimate, stage: str | None = None) -> Blocks:
 def total_texts(estimate: Estimate) -> tuple[tuple[str, str], ...]:
     """Return the totals as names and figures for people."""
     total = estimate.total
-    memory = (("memory held", format_bytes(total.memory_bytes)),) if total.memory_bytes else ()
+    memory = () if total.memory_bytes == 0 else (("memory held", cell(total.memory_bytes, format_bytes)),)
     people = (("reach a person", format_share(total.human_share)),) if total.human_share else ()
     return (
         ("cost per request", cell(total.usd_per_request, format_usd)),
@@ -163,7 +194,9 @@ def stage_text(stage: StageEstimate) -> str:
     return ", ".join(f"{name} {value}" for name, value in told if value)
 
 
-def estimate_markdown(file: str, estimate: Estimate, *, formulas: bool = False) -> str:
+def estimate_markdown(
+    file: str, estimate: Estimate, *, formulas: bool = False, band: EstimateBand | None = None
+) -> str:
     """Return the estimate as a pull-request comment: headline, totals, and the rest folded away."""
     from llmdrill.report.markdown import details, to_markdown
 
@@ -171,7 +204,7 @@ def estimate_markdown(file: str, estimate: Estimate, *, formulas: bool = False) 
     money = UNKNOWN if total.usd_per_month is None else format_usd(total.usd_per_month)
     headline = f"llmdrill estimate: {money} a month, p95 {cell(total.p95_s, format_seconds)}"
     totals = Grid(("figure", ">estimate"), total_texts(estimate), file)
-    _, _, *rest = estimate_view(estimate)
+    _, _, *rest = estimate_view(estimate, band=band)
     parts = [
         to_markdown([Heading(headline, 3), totals]),
         details("Stage by stage", to_markdown([_stage_grid(estimate)])),
@@ -185,8 +218,7 @@ def verdict_view(verdicts: Iterable[Verdict], *, title: str = "Requirement by re
     """Show one row per requirement: limit, estimated, measured, verdict and why."""
     rows, tones = [], []
     for verdict in verdicts:
-        values = (limit_text(verdict), *(_quantity(value, verdict) for value in (verdict.estimated, verdict.measured)))
-        rows.append((verdict.requirement, *values, verdict.result.upper(), verdict.why))
+        rows.append((verdict.requirement, *figure_texts(verdict), verdict.result.upper(), verdict.why))
         tones.append(TONES[verdict.result])
     return (
         Grid(
@@ -195,14 +227,10 @@ def verdict_view(verdicts: Iterable[Verdict], *, title: str = "Requirement by re
     )
 
 
-def limit_text(verdict: Verdict) -> str:
-    """Return a limit with its sign."""
-    sign = "<=" if verdict.better == "lower" else ">="
-    return f"{sign} {format_quantity(verdict.limit, verdict.dimension)}" if verdict.limit is not None else ""
-
-
-def _quantity(value: float | None, verdict: Verdict) -> str:
-    return "" if value is None else format_quantity(value, verdict.dimension)
+def figure_texts(verdict: Verdict) -> tuple[str, str, str]:
+    """Return limit with its sign, estimated and measured; empty where there is none."""
+    limit, estimated, measured = texts_apart(verdict.dimension, verdict.limit, verdict.estimated, verdict.measured)
+    return f"{'<=' if verdict.better == 'lower' else '>='} {limit}", estimated, measured
 
 
 def numbers_view(scenario: Scenario, grades: Sequence[NumberGrade]) -> Blocks:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from llmdrill.report.diff_views import stage_lines, total_lines
-from llmdrill.report.estimate_views import limit_text, stage_text, total_texts
-from llmdrill.units import format_quantity
+from llmdrill.report.estimate_views import figure_texts, one_line, stage_text, total_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,7 +105,7 @@ def check_suites(gate: GateCheck) -> list[Suite]:
 
 def _check_cases(one: FileCheck) -> Iterable[Case]:
     for mistake in one.mistakes:
-        yield Case("design can be judged", "error", "bad input", str(mistake))
+        yield Case("design can be judged", "error", "bad input", one_line(mistake))
     for verdict in one.verdicts:
         outcome: Outcome = "passed" if verdict.result == "pass" else "failure"
         kind = "" if verdict.result == "pass" else verdict.result
@@ -116,9 +115,9 @@ def _check_cases(one: FileCheck) -> Iterable[Case]:
 
 
 def _figures(verdict: Verdict) -> str:
-    named = (("estimated", verdict.estimated), ("measured", verdict.measured))
-    told = [f"{name} {format_quantity(value, verdict.dimension)}" for name, value in named if value is not None]
-    return "\n".join([f"limit {limit_text(verdict)}", *told, *([verdict.why] if verdict.result == "pass" else [])])
+    limit, *figures = figure_texts(verdict)
+    told = [f"{name} {text}" for name, text in zip(("estimated", "measured"), figures, strict=True) if text]
+    return "\n".join([f"limit {limit}", *told, *([verdict.why] if verdict.result == "pass" else [])])
 
 
 def estimate_suite(file: DesignFile, found: Estimate) -> Suite:

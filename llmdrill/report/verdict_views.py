@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Grid, Heading, Text
-from llmdrill.report.estimate_views import TONES, limit_text
-from llmdrill.units import format_quantity
+from llmdrill.report.estimate_views import TONES, figure_texts, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ def gate_view(gate: GateCheck) -> Blocks:
     """Show each file's rows, the reasons that a figure alone does not tell, and what it all amounts to."""
     blocks: list[Block] = []
     for one in gate.files:
-        blocks += [_table(one, title=one.file), *_reasons(one.verdicts)] if one.verdicts else []
+        blocks += [_table(one, title=one_line(one.file)), *_reasons(one.verdicts)] if one.verdicts else []
     return (*blocks, *_left_out(gate), *_unread(gate), Text(headline(gate), "good" if gate.passed else "bad"))
 
 
@@ -49,12 +48,7 @@ def _table(one: FileCheck, *, title: str) -> Grid:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    figures = (_quantity(value, verdict) for value in (verdict.estimated, verdict.measured))
-    return (verdict.requirement, verdict.result.upper(), limit_text(verdict), *figures)
-
-
-def _quantity(value: float | None, verdict: Verdict) -> str:
-    return "" if value is None else format_quantity(value, verdict.dimension)
+    return (verdict.requirement, verdict.result.upper(), *figure_texts(verdict))
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> tuple[Block, ...]:
@@ -72,7 +66,7 @@ def _left_out(gate: GateCheck) -> tuple[Block, ...]:
     files: dict[tuple[str, ...], list[str]] = {}
     for one in gate.files:
         if one.left_out:
-            files.setdefault(one.left_out, []).append(one.file)
+            files.setdefault(one.left_out, []).append(one_line(one.file))
     said = [f"{', '.join(left)}{f' ({_listed(of)})' if len(files) > 1 else ''}" for left, of in files.items()]
     return (Text(f"Left out (--estimated-only): {'; '.join(said)}", "dim"),) if said else ()
 
@@ -82,7 +76,7 @@ def _listed(files: Sequence[str]) -> str:
 
 
 def _unread(gate: GateCheck) -> tuple[Block, ...]:
-    files = [one.file for one in gate.files if one.mistakes]
+    files = [one_line(one.file) for one in gate.files if one.mistakes]
     return (Text(f"Could not be judged: {', '.join(files)}", "bad"),) if files else ()
 
 
@@ -106,7 +100,7 @@ def _overview(gate: GateCheck) -> Grid:
     rows = []
     for one in gate.files:
         broken = [verdict.requirement for verdict in one.verdicts if verdict.result != "pass"]
-        rows.append((one.outcome.upper(), one.file, ", ".join(broken)))
+        rows.append((one.outcome.upper(), one_line(one.file), ", ".join(broken)))
     return Grid(("result", "design", "does not pass"), tuple(rows))
 
 
@@ -114,15 +108,15 @@ def _file_markdown(one: FileCheck, *, open_: bool) -> str:
     from llmdrill.report.markdown import details, to_markdown
 
     if one.mistakes:
-        places = tuple(str(mistake) for mistake in one.mistakes)
-        return to_markdown([Text(f"{one.file} could not be judged:"), Bullets(places)])
+        places = tuple(one_line(mistake) for mistake in one.mistakes)
+        return to_markdown([Text(f"{one_line(one.file)} could not be judged:"), Bullets(places)])
     if not one.verdicts:
-        return to_markdown([Text(f"{one.file}: nothing was asked of it.")])
-    table = to_markdown([_table(one, title=one.file if open_ else "")])
+        return to_markdown([Text(f"{one_line(one.file)}: nothing was asked of it.")])
+    table = to_markdown([_table(one, title=one_line(one.file) if open_ else "")])
     why = to_markdown([Bullets(tuple(f"{verdict.requirement}: {verdict.why}" for verdict in _by_result(one.verdicts)))])
     if open_:
         return f"{table}\n{details('Why', why)}"
-    return details(f"{one.outcome.upper()}: {one.file}", f"{table}\n{why}")
+    return details(f"{one.outcome.upper()}: {one_line(one.file)}", f"{table}\n{why}")
 
 
 def _by_result(verdicts: Iterable[Verdict]) -> list[Verdict]:

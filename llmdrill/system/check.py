@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmdrill.errors import ContentError, Mistake, UsageError, did_you_mean, nearest_names
-from llmdrill.system.figures import TIMES, heaviest_stage, stage_figure, total_figure
+from llmdrill.system.figures import TIMES, heaviest_stage, keeps, stage_figure, texts_apart, total_figure
 from llmdrill.system.limits import require_stage
 from llmdrill.system.metrics import METRICS
 from llmdrill.system.scenario import parse_limit
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdrill.measurement import Figure, Measurement
+    from llmdrill.system.band import EstimateBand
     from llmdrill.system.design import DesignFile
     from llmdrill.system.estimate import Estimate, StageEstimate
     from llmdrill.system.limits import Limit
@@ -101,6 +102,7 @@ def check_design(
     expected_key: str | None,
     estimated_only: bool = False,
     limits: Sequence[Limit] = (),
+    band: EstimateBand | None = None,
 ) -> tuple[Verdict, ...]:
     """Return the verdicts on a design, those of the scenario's requirements first, those of ``limits`` last.
 
@@ -113,6 +115,7 @@ def check_design(
         estimated_only: Leave out what only a run or production can tell (``left_out`` names it); a promise that falls
             short of the scenario is still told.
         limits: From the command line.
+        band: Of the estimate: where a verdict would be another within it, the verdict says so.
 
     Raises:
         ContentError: If the design answers another scenario, or another version of it, or promises what is unknown, or
@@ -124,7 +127,8 @@ def check_design(
     rows = _limited(_rows(file, scenario), limits)
     if estimated_only:
         rows = [row for row in rows if row.metric.source == "estimate" or row.shortfall]
-    return tuple(_verdict(file, row, estimate, measurement, expected_key) for row in rows)
+    verdicts = (_verdict(file, row, estimate, measurement, expected_key) for row in rows)
+    return tuple(_with_band(*one, band) for one in zip(rows, verdicts, strict=True)) if band else tuple(verdicts)
 
 
 def left_out(file: DesignFile, scenario: Scenario) -> tuple[str, ...]:
@@ -214,12 +218,16 @@ def _asked(requirement: Requirement, promised: dict[str, tuple[str, float]]) -> 
     return _Row(requirement.id, metric, promise, "", key)
 
 
-def _holds(metric: Metric, value: float, limit: float) -> bool:
-    return value <= limit if metric.better == "lower" else value >= limit
+def _holds(metric: Metric, value: float, limit: float, *, per: float = 1.0) -> bool:
+    return keeps(value, limit, better=metric.better, per=per)
+
+
+def _least_or_most(metric: Metric) -> str:
+    return "at most" if metric.better == "lower" else "at least"
 
 
 def _shown(metric: Metric, limit: float) -> str:
-    return f"{'at most' if metric.better == 'lower' else 'at least'} {format_quantity(limit, metric.dimension)}"
+    return f"{_least_or_most(metric)} {format_quantity(limit, metric.dimension)}"
 
 
 def _verdict(
@@ -292,7 +300,7 @@ def _judge_estimate(row: _Row, value: float | None, estimate: Estimate) -> tuple
         reasons += _near(row, value, estimate)
     if name == "success_share" and over is not None:
         return "fail", f"over capacity: {over}"
-    return ("pass" if _holds(row.metric, value, row.limit) else "fail"), "; ".join(reasons)
+    return ("pass" if _holds(row.metric, value, row.limit, per=row.per) else "fail"), "; ".join(reasons)
 
 
 def _judge_stage(row: _Row, value: float | None, estimate: Estimate) -> tuple[Result, str]:
@@ -305,7 +313,7 @@ def _judge_stage(row: _Row, value: float | None, estimate: Estimate) -> tuple[Re
     told = [_compared(row, value, "estimated")]
     if row.metric.dimension == "seconds" and stage.basis == "assumed":
         told.append("rests on an assumed latency")
-    return ("pass" if _holds(row.metric, value, row.limit) else "fail"), "; ".join(told)
+    return ("pass" if _holds(row.metric, value, row.limit, per=row.per) else "fail"), "; ".join(told)
 
 
 def _assumed(stage: StageEstimate) -> bool:
@@ -313,9 +321,9 @@ def _assumed(stage: StageEstimate) -> bool:
 
 
 def _compared(row: _Row, value: float, how: str) -> str:
-    value_text = format_quantity(value, row.metric.dimension)
-    verb = "keeps" if _holds(row.metric, value, row.limit) else "breaks"
-    return f"{how} {value_text} {verb} {_shown(row.metric, row.limit)}"
+    told, limit = texts_apart(row.metric.dimension, value, row.limit)
+    verb = "keeps" if _holds(row.metric, value, row.limit, per=row.per) else "breaks"
+    return f"{how} {told} {verb} {_least_or_most(row.metric)} {limit}"
 
 
 def _near(row: _Row, value: float, estimate: Estimate) -> list[str]:
@@ -346,7 +354,7 @@ def _judge_measurement(
         return None, "unknown", "this run did not measure it"
     if figure.value is None:
         return None, "unknown", figure.note or "this run could not measure it"
-    result: Result = "pass" if _holds(row.metric, figure.value, row.limit) else "fail"
+    result: Result = "pass" if _holds(row.metric, figure.value, row.limit, per=row.per) else "fail"
     return figure.value, result, "; ".join((_compared(row, figure.value, "measured"), *_interval(row, figure)))
 
 
@@ -360,6 +368,22 @@ def measured_figure(name: str, measurement: Measurement) -> Figure | None:
         return None
     value, low, high = (None if part is None else part / 1000.0 for part in (in_ms.value, in_ms.low, in_ms.high))
     return replace(in_ms, name=name, value=value, low=low, high=high)
+
+
+def _with_band(row: _Row, verdict: Verdict, band: EstimateBand) -> Verdict:
+    """Say in a verdict on an estimate that it would be another at the far end of the band."""
+    if verdict.estimated is None or row.shortfall:
+        return verdict
+    passes = verdict.result == "pass"
+    worse_is_high = row.metric.better == "lower"
+    names = ", ".join(band.stages)
+    far = _estimated(row, band.high if passes else band.low)
+    if far is None or _holds(row.metric, far, row.limit, per=row.per) == passes:
+        return verdict
+    told, _ = texts_apart(row.metric.dimension, far, row.limit)
+    verb = "reaches" if passes == worse_is_high else "goes down to"
+    note = f"the 80 % band of {names} {verb} {told}, which {'breaks' if passes else 'keeps'} it"
+    return replace(verdict, why=f"{verdict.why}; {note}")
 
 
 def _interval(row: _Row, figure: Figure) -> list[str]:

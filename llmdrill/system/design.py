@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llmdrill.located import Located
 
 SCHEMA: Final = "llmdrill/design@1"
+MOST_STAGES: Final = 200  # a stage takes a megabyte while 20,000 requests are drawn; people draw a dozen
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -61,7 +62,7 @@ class Design(FileModel):
     title: Prose
     scenario: ScenarioReference
     requirements: dict[Identifier, str | float | int] = Field(default_factory=dict)
-    stages: Annotated[dict[Identifier, Stage], Field(min_length=1)]
+    stages: Annotated[dict[Identifier, Stage], Field(min_length=1, max_length=MOST_STAGES)]
     evaluation: EvaluationPlan | None = None
     words: dict[str, Prose] = Field(default_factory=dict)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmdrill.system.flow import Mask
     from llmdrill.system.graph import Plan
     from llmdrill.system.kinds.base import StageBase
+    from llmdrill.system.kinds.serving_band import BandEnd
     from llmdrill.system.scenario import Workload
 
 
@@ -71,7 +72,10 @@ class StageDraw:
 
 @dataclass(slots=True)
 class Drawing:
-    """n requests drawn through a design; stand-bys are in ``standby`` with the share of requests that need them."""
+    """n requests drawn through a design; stand-bys are in ``standby`` with the share of requests that need them.
+
+    ``band_end``: at which end of its 80 % band every self-hosted model's prediction is taken; None: the prediction.
+    """
 
     plan: Plan
     stages: Mapping[str, StageBase]
@@ -84,6 +88,7 @@ class Drawing:
     output_tokens: Array
     online: dict[str, StageDraw] = field(default_factory=dict)
     standby: dict[str, StageDraw] = field(default_factory=dict)
+    band_end: BandEnd | None = None
 
     def situation(self, name: str, reach_share: float) -> Situation:
         """Return what the stage sees."""
@@ -111,6 +116,7 @@ def draw(
     seed: int,
     n: int,
     date: dt.date | None,
+    band_end: BandEnd | None = None,
 ) -> Drawing:
     """Return n requests drawn through the design. Equal arguments give equal draws."""
     tokens = stage_rng(seed, "tokens")
@@ -125,6 +131,7 @@ def draw(
         date,
         draw_lognormal(tokens, n, p50=sent.p50, p95=sent.p95),
         draw_lognormal(tokens, n, p50=written.p50, p95=written.p95),
+        band_end=band_end,
     )
     for name in plan.online:
         drawing.online[name] = _draw_stage(name, drawing)
@@ -138,7 +145,7 @@ def _draw_stage(name: str, drawing: Drawing) -> StageDraw:
     alive = Fate(bypass, np.zeros(n, dtype=bool), taken)
     ran = visit(name, drawing.plan, drawing.stages, alive, seen).ran
     at = drawing.situation(name, float(ran.mean()))
-    latency = latency_of(stage, at)
+    latency = latency_of(stage, at, drawing.band_end)
     tries = _tries(name, drawing, at, latency)
     came = visit(name, drawing.plan, drawing.stages, Fate(bypass, tries.dead, taken), seen)
     start = np.zeros(n)
@@ -163,10 +170,15 @@ def _decisions(name: str, drawing: Drawing) -> tuple[Mask, npt.NDArray[np.intp]]
     return bypass, taken
 
 
-def latency_of(stage: StageBase, at: Situation) -> Latency:
+def latency_of(stage: StageBase, at: Situation, band_end: BandEnd | None = None) -> Latency:
     """Return the stage's latency model: the person's own figures before the kind's."""
     if stage.latency_p50 is None or stage.latency_p95 is None:
-        return stage.latency(at)
+        latency = stage.latency(at)
+        if band_end is None:
+            return latency
+        from llmdrill.system.kinds.serving_band import at_band_end
+
+        return at_band_end(stage, latency, band_end)
     return spread(p50_s=stage.latency_p50, p95_s=stage.latency_p95, basis="yours")
 
 
@@ -239,7 +251,7 @@ def _draw_standby(name: str, drawing: Drawing, share: float) -> StageDraw:
     """Draw a stand-by and keep it; one that several stages fall back on is drawn for the sum of their shares."""
     earlier = drawing.standby.get(name)
     at = drawing.situation(name, share + (earlier.at.reach_share if earlier else 0.0))
-    latency = latency_of(drawing.stages[name], at)
+    latency = latency_of(drawing.stages[name], at, drawing.band_end)
     tries = _tries(name, drawing, at, latency)
     nobody, everyone = np.zeros(drawing.n, dtype=bool), np.ones(drawing.n, dtype=bool)
     runs = Visit(everyone, everyone, tries.dead, nobody, nobody, np.zeros(drawing.n, dtype=np.intp))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmdrill.estimate.explain import Explained
     from llmdrill.system.design import Design
     from llmdrill.system.kinds.base import Array, StageBase
+    from llmdrill.system.kinds.serving_band import BandEnd
     from llmdrill.system.scenario import Scenario
 
 DRAWS: Final = 20_000
@@ -123,6 +124,7 @@ def estimate_design(
     corpus_tokens: float | None = None,
     documents: float | None = None,
     chunks: float | None = None,
+    band_end: BandEnd | None = None,
 ) -> Estimate:
     """Return the estimate of a design at its scenario's load. Equal arguments give equal estimates.
 
@@ -140,7 +142,7 @@ def estimate_design(
         chunks if chunks is not None else _number(said.get("chunks")),
     )
     plan = plan_of(stages)
-    drawing = draw(plan, stages, scenario.workload, corpus=corpus, seed=seed, n=draws, date=date)
+    drawing = draw(plan, stages, scenario.workload, corpus=corpus, seed=seed, n=draws, date=date, band_end=band_end)
     dead = {name: one.tries.dead_share for name, one in drawing.online.items()}
     shares = shares_of(plan, stages, dead) or _drawn_shares(drawing)
     each = tuple(_stage_estimate(name, drawing, shares) for name in stages)

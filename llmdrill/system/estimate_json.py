@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from llmdrill.units import six_digits
 
 if TYPE_CHECKING:
+    from llmdrill.system.band import EstimateBand
     from llmdrill.system.estimate import Estimate, StageEstimate, TotalEstimate
 
 SCHEMA: Final = "llmdrill/estimate@1"
 
 
-def estimate_json(estimate: Estimate) -> dict[str, Any]:
+def estimate_json(estimate: Estimate, band: EstimateBand | None = None) -> dict[str, Any]:
     """Return the JSON object: milliseconds, six significant digits; equal estimates give equal text."""
     return {
         "schema": SCHEMA,
@@ -22,6 +23,7 @@ def estimate_json(estimate: Estimate) -> dict[str, Any]:
             {"name": step.name, "start_ms": _ms(step.start_s), "end_ms": _ms(step.end_s)}
             for step in estimate.critical_path
         ],
+        "band": _band_json(band) if band else None,
         "bottleneck": estimate.bottleneck,
         "bottleneck_share": _digits(estimate.bottleneck_share),
         "seed": estimate.seed,
@@ -69,6 +71,14 @@ def _total_json(total: TotalEstimate) -> dict[str, Any]:
         "basis": total.basis,
         "over_capacity": total.over_capacity,
     }
+
+
+def _band_json(band: EstimateBand) -> dict[str, Any]:
+    """Return the totals at both ends of the 80 % band of the stages whose times are predicted."""
+    ends = {"low": _total_json(band.low.total), "high": _total_json(band.high.total)}
+    names = ("p50_ms", "p95_ms", "p99_ms", "ttft_p50_ms", "ttft_p95_ms")
+    figures = {name: {end: total[name] for end, total in ends.items()} for name in names}
+    return {"share": 0.8, "stages": list(band.stages), **figures}
 
 
 def _ms(value_s: float | None) -> float | None:

@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Final, Literal
+
+from llmdrill.units import format_quantity, six_digits
 
 if TYPE_CHECKING:
     from llmdrill.system.estimate import Estimate, StageEstimate
     from llmdrill.system.metrics import Metric
+    from llmdrill.units import Dimension
 
 TIMES: Final = frozenset({"ttft_p50_s", "ttft_p95_s", "total_p50_s", "total_p95_s", "total_p99_s"})
+
+
+def keeps(value: float, limit: float, *, better: Literal["lower", "higher"], per: float = 1.0) -> bool:
+    """Tell whether a figure keeps a limit; one equal to it as JSON prints it does, so that a copied figure is kept.
+
+    Args:
+        value: In SI.
+        limit: Likewise.
+        better: Whether the limit is a ceiling (lower) or a floor (higher).
+        per: What one unit of the printed figure is in SI.
+
+    >>> keeps(645.3600001, 645.36, better="lower"), keeps(645.361, 645.36, better="lower")
+    (True, False)
+    >>> keeps(0.9999999, 1.0, better="higher")  # short of all
+    False
+    """
+    if value <= limit if better == "lower" else value >= limit:
+        return True
+    printed = six_digits(value / per) * per
+    short_of_all = better == "higher" and limit == 1
+    return math.isclose(printed, limit, rel_tol=1e-9) and not short_of_all
+
+
+def texts_apart(dimension: Dimension, *values: float | None) -> tuple[str, ...]:
+    """Return figures as people read them, empty where there is none; with six digits if two would read the same.
+
+    >>> texts_apart("seconds", 5.5295, 5), texts_apart("seconds", 5.5295, 5.53)
+    (('5.53 s', '5 s'), ('5529.5 ms', '5530 ms'))
+    """
+    known = {value for value in values if value is not None}
+    texts = {value: format_quantity(value, dimension) for value in known}
+    if len(set(texts.values())) < len(set(map(six_digits, known))):
+        texts = {value: _long(value, dimension) for value in known}
+    return tuple("" if value is None else texts[value] for value in values)
+
+
+def _long(value: float, dimension: Dimension) -> str:
+    before, factor, after = {
+        "seconds": ("", 1000.0, " ms"),
+        "share": ("", 100.0, "%"),
+        "usd": ("$", 1.0, ""),
+        "bytes": ("", 1.0, " B"),
+    }.get(dimension, ("", 1.0, ""))
+    return f"{before}{six_digits(factor * value):.12f}".rstrip("0").rstrip(".") + after
 
 
 def total_figure(name: str, estimate: Estimate) -> float | None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.errors import ContentError
 from llmdrill.system.check import Verdict
-from llmdrill.system.figures import TIMES, heaviest_stage, total_figure
+from llmdrill.system.figures import TIMES, heaviest_stage, keeps, texts_apart, total_figure
 from llmdrill.system.metrics import METRICS
-from llmdrill.units import format_quantity, format_share
 
 if TYPE_CHECKING:
     from llmdrill.system.check import Result
@@ -86,8 +85,10 @@ def _judged(  # noqa: PLR0917 - as above
         return "fail", f"over capacity: {over}"
     if before is None or after is None:
         return "unknown", f"the estimate of {'the baseline' if before is None else 'the design'} has no such figure"
-    was, now = (format_quantity(value, metric.dimension) for value in (before, after))
+    was, now = texts_apart(metric.dimension, before, after)
     if share is None:
         return "fail", f"{now} against nothing in the baseline"
-    told = "stays" if share == 0 else f"{'rises' if share > 0 else 'falls'} by {format_share(abs(share))}"
-    return ("pass" if share <= limit else "fail"), f"{told}: {was} in the baseline, {now} now"
+    by, _ = texts_apart("share", abs(share), limit)
+    told = "stays" if share == 0 else f"{'rises' if share > 0 else 'falls'} by {by}"
+    kept = keeps(share, limit, better="lower")
+    return ("pass" if kept else "fail"), f"{told}: {was} in the baseline, {now} now"

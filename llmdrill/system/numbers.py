@@ -12,7 +12,7 @@ from llmdrill.estimate.cost import explain_api_cost
 from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.lognormal import lognormal
-from llmdrill.estimate.memory import weights_bytes
+from llmdrill.estimate.quantization import explain_checkpoint
 from llmdrill.estimate.serving_load import Load
 from llmdrill.estimate.serving_steps import floor_prefill_s, floor_step_s
 from llmdrill.system.kinds.base import explain
@@ -63,6 +63,13 @@ class Arguments:
             raise UsageError(f"the argument '{name}' is missing")
         return float(value) if isinstance(value, int | float) else parse_quantity(value, dimension)
 
+    def whole(self, name: str, default: float | None = None) -> int:
+        """Return an argument that is a whole count."""
+        value = self.number(name, default)
+        if not value.is_integer():
+            raise UsageError(f"the argument '{name}' must be a whole number, got {value:g}")
+        return int(value)
+
     def precision(self) -> str:
         """Return the precision: by its name, or by its bits."""
         if "bits" not in self.given:
@@ -100,12 +107,7 @@ def _kv_cache(of: Arguments) -> Explained:
 
 
 def _weights(of: Arguments) -> Explained:
-    model, precision = find_model(of.text("model")), of.precision()
-    if model.parameters is None:
-        raise UsageError(f"the number of parameters of '{model.name}' is unknown")
-    value = weights_bytes(parameters=model.parameters, precision=precision)
-    filled = f"{figure(model.parameters)} parameters in {precision}"
-    return explain("weights_bytes", value, "bytes", "parameters × bytes per value", filled, model.source)
+    return explain_checkpoint(find_model(of.text("model")), weight_format=of.precision())
 
 
 def _tokens_per_month(of: Arguments) -> Explained:
@@ -136,9 +138,9 @@ def _api_month(of: Arguments) -> Explained:
 
 def _index(of: Arguments) -> Explained:
     return explain_index(
-        vectors=of.number("vectors"),
-        dimensions=of.number("dimensions"),
-        links=of.number("links", 0.0),
+        vectors=of.whole("vectors"),
+        dimensions=of.whole("dimensions"),
+        links=of.whole("links", 0.0),
         each_bytes=of.number("bytes_per_value", 4.0),
     )
 

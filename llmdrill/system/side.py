@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmdrill.measurement import Measurement
+    from llmdrill.system.band import EstimateBand
     from llmdrill.system.design import DesignFile
     from llmdrill.system.estimate import Estimate
     from llmdrill.system.scenario import Scenario
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 class Side:
     """A design, its scenario, its estimate and what was measured of it.
 
-    ``measured_note`` says why there is no measurement, or none that counts.
+    ``measured_note`` says why there is no measurement, or none that counts; ``band`` is that of the estimate, if it was
+    asked for and rests on predicted serving times.
     """
 
     file: DesignFile
@@ -24,3 +26,4 @@ class Side:
     estimate: Estimate
     measurement: Measurement | None = None
     measured_note: str = ""
+    band: EstimateBand | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
 
 from typer.testing import CliRunner
@@ -27,6 +29,13 @@ def run_json(*words: str, stdin: str | bytes | None = None) -> dict[str, Any]:
     assert status == 0, err
     found: dict[str, Any] = json.loads(out)
     return found
+
+
+def evaluated(filled: str) -> float:
+    """Return the value of a formula with its numbers put in, as --explain shows it."""
+    text = filled.replace(" × ", " * ").replace("⌊", "floor(").replace("⌋", ")").replace("⌈", "ceil(").replace("⌉", ")")
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+    return float(eval(text, {"__builtins__": {}}, {"max": max, "min": min, "floor": math.floor, "ceil": math.ceil}))  # noqa: S307 - our own output
 
 
 # A command that works for every mode of every calculator, so that tests can put a bad value in place of a good one. A

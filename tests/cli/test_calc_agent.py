@@ -126,3 +126,31 @@ def test_every_figure_explains_itself() -> None:
 def test_bad_input_is_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run(*words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((*LOOP, "--model", "azure:gpt-4o"), "openai's, not azure's"),
+        ((*LOOP, "--executor-model", "gpt-4o-mini"), "planner's price"),
+        ((*LOOP, "--step-success", "0.9", "--checkpoint", "2"), "--restarts"),
+        (("agent", "--steps", "5", "--step-success", "0.9", "--model", "gpt-4o"), "--base and --output"),
+        (("agent", "--steps", "5", "--step-success", "0.9", "--ttft", "1s", "--tpot", "20ms"), "--base and --output"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(words: tuple[str, ...], why: str) -> None:
+    status, out, err = run(*words)
+    assert (status, out) == (EXIT_CANNOT_RUN, "")
+    assert why in err
+
+
+def test_one_step_is_told_as_one() -> None:
+    _, out, _ = run("agent", "--steps", "1", "--base", "100", "--output", "10", "--step-success", "0.9")
+    assert out.startswith("1 step reads 100 tokens and writes 10\n")
+    assert "the step succeeds with probability 90%" in out
+
+
+def test_a_prompt_too_short_to_be_cached_is_said() -> None:
+    words = ("agent", "--steps", "3", "--output", "10", "--model", "gpt-4o", "--base")
+    assert any("from 1,024 tokens on" in note for note in run_json(*words, "1023")["notes"])
+    assert not any("from 1,024 tokens on" in note for note in run_json(*words, "1024")["notes"])

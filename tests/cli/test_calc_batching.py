@@ -101,6 +101,7 @@ def test_bad_input_is_one_line(words: tuple[str, ...]) -> None:
         (b"output_tokens\n1e999\n", ":2:1: output_tokens is no count"),
         (b"output_tokens\n0\n", "holds no request with output tokens"),
         (b"", "holds no request with output tokens"),
+        (b"output_tokens\n1,000\n", ":2:1: has more cells than the header"),
         (b'{"output_length": 5}\n{"output_length"\n', ":2:"),
         (b"[1]\n", ":1:1: is no JSON object"),
         (b'{"output_length": %s}\n' % (b"9" * 400), ":1:"),
@@ -122,3 +123,8 @@ def test_half_a_gzip_file_is_no_traceback(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b"output_tokens\n" + b"5\n" * 1000)[:20])
     status, _, err = run("batching", "--batch", "2", "--trace", str(file))
     assert (status, len(err.splitlines())) == (EXIT_CANNOT_RUN, 1)
+
+
+def test_large_ratios_and_lengths_have_no_exponents() -> None:
+    _, out, _ = run("batching", "--batch", "100k", "--p50", "100", "--p95", "10k")
+    assert "e+" not in out

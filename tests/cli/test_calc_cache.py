@@ -111,3 +111,28 @@ def test_every_figure_explains_itself() -> None:
 def test_bad_input_is_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run(*words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+@pytest.mark.parametrize("hits", [("--reuses", "2"), ("--hit-rate", "0"), ("--hit-rate", "1"), ("--hit-rate", "0.3")])
+def test_a_prompt_that_is_all_prefix_is_no_mistake(hits: tuple[str, ...]) -> None:
+    found = run_json("cache", "--kind", "prefix", "--model", "gpt-4o", "--input", "100", "--prefix", "100", *hits)
+    assert found["usd_per_request"] == pytest.approx((100 - 50 * found["hit_share"]) * 2.5e-6, rel=1e-5)
+
+
+def test_a_small_saving_beside_a_large_cost_is_exact() -> None:
+    found = run_json(*PREFIX[:5], "--input", "99999", "--prefix", "1", "--hit-rate", "0.3", "--requests", "1k")
+    assert found["saved_usd"] == pytest.approx(1000 * found["saved_usd_per_request"], rel=1e-5)
+
+
+def test_a_loss_is_said_in_words() -> None:
+    _, out, _ = run(*ANSWERS, "--requests", "1M", "--lookup-cost", "0.05")
+    assert "it loses $" in out
+    assert "-$" not in out
+
+
+def test_another_provider_s_price_is_not_taken() -> None:
+    words = ("--model", "azure:gpt-4o", "--input", "2k", "--hit-rate", "0.5")
+    for kind in (("exact",), ("prefix", "--prefix", "1k")):
+        status, _, err = run("cache", "--kind", *kind, *words)
+        assert status == EXIT_CANNOT_RUN
+        assert "openai's, not azure's" in err

@@ -126,3 +126,14 @@ def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     status, _, err = run(*USUAL, "gpt-4o", "--prices", "genai")
     assert status == EXIT_CANNOT_RUN
     assert "llmdrill[prices]" in err
+
+
+def test_a_price_without_a_first_day_is_not_said_to_have_held_before() -> None:
+    early = run_json(*USUAL, "gpt-4o", "--date", "2020-01-01")
+    assert any("does not say since when" in note for note in early["notes"])
+    assert not any("since when" in note for note in run_json(*USUAL, "gpt-4o")["notes"])
+
+
+def test_a_count_that_cannot_be_read_names_its_option() -> None:
+    _, _, err = run("cost", "--model", "gpt-4o", "--input", "1,5")
+    assert err.startswith("--input: ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from calc_cases import run, run_json
+from calc_cases import evaluated, run, run_json
 
 POINT = ("--on", "h100", "--tp", "1", "--batch", "32", "--input", "1024", "--output", "128")
 ASKED = ("latency", "--model", "llama-3.1-8b", *POINT)
@@ -35,11 +35,63 @@ def test_static_batching_is_said_and_starts_later() -> None:
     assert "static batching" in run(*ASKED, "--batching", "static")[1]
 
 
-def test_clients_beyond_memory_queue_and_a_model_beyond_memory_does_not_fit() -> None:
-    assert "the others wait" in run(*ASKED, "--output", "8192", "--batch", "400")[1]
+def test_clients_beyond_memory_queue_with_their_wait_under_both_kinds_of_batching() -> None:
+    for batching in ("continuous", "static"):
+        words = (*ASKED, "--output", "8192", "--batch", "400", "--batching", batching)
+        found = run_json(*words)
+        assert (found["fits"], found["queues"]) == (True, True)
+        assert 0 < found["wait_ms"] < found["ttft_ms"]["value"]
+        assert found["max_sequences"] < 400
+        told = run(*words)[1]
+        assert "queues" in told
+        assert "memory" in told
+        assert "out of memory" not in told
+
+
+def test_an_engine_that_admits_fewer_is_not_said_to_be_short_of_memory() -> None:
+    words = (*ASKED, "--batch", "4", "--engine", "trtllm-1.0rc")
+    assert "trtllm-1.0rc admits 3 sequences" in run(*words)[1]
+
+
+def test_what_does_not_fit_has_no_times_fails_every_limit_and_names_the_devices_it_needs() -> None:
     big = ("latency", "--model", "llama-3.1-70b", *POINT)
-    assert run_json(*big)["fits"] is False
-    assert "does not fit" in run(*big)[1]
+    found = run_json(*big)
+    assert found["fits"] is False
+    assert found["ttft_ms"] is found["tpot_ms"] is found["max_output_tokens_per_s"] is None
+    assert found["max_sequences"] == 0
+    assert "does not fit" in found["notes"][0]
+    assert "the fewest that hold one: 2 × h100" in found["notes"][0]
+    assert run(*big, "--assert", "ttft_ms <= 10min")[0] == 1
+
+
+def test_a_checkpoint_is_served_in_the_precision_it_was_released_in() -> None:
+    found = run_json("latency", "--model", "gpt-oss-120b", *POINT)
+    assert (found["precision"], found["fits"]) == ("fp4", True)
+    assert run_json(*ASKED, "--precision", "awq-4bit")["precision"] == "int4"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--batching", "static"),
+        ("--batching", "static", "--output", "8192", "--batch", "400"),
+        ("--output", "8192", "--batch", "400"),
+        ("--accept", "0.7", "--prefix", "50%", "--engine", "sglang"),
+        ("--engine", "trtllm-1.0rc"),
+    ],
+)
+def test_every_time_is_what_its_own_derivation_gives(more: tuple[str, ...]) -> None:
+    found = run_json(*ASKED, *more, "--explain")
+    for name, told in found["explained"].items():
+        filled = told["filled"].replace("⌊", "floor(").replace("⌋", ")")
+        said, _, result = filled.rpartition(" = ")
+        if "waves of" in said:
+            said = said.partition(": ")[2]
+        value = evaluated(said)
+        shown = found[name]["value"] if isinstance(found[name], dict) else found[name]
+        assert value == pytest.approx(evaluated(result.split()[0]), rel=1e-4)
+        assert value * (1000 if name.endswith("_ms") else 1) == pytest.approx(shown, rel=1e-4)
 
 
 def test_options_change_what_they_should() -> None:

@@ -81,3 +81,37 @@ def test_what_cannot_be_answered_is_refused(words: tuple[str, ...], what: str) -
     assert status == EXIT_CANNOT_RUN
     assert what in err
     assert not out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((*STATED, "--date", "2026-01-01"), "--against"),
+        ((*STATED, "--engine", "vllm"), "one of the two"),
+        ((*STATED, "--precision", "fp8"), "one of the two"),
+        ((*STATED, "--per-month", "many"), "--per-month"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(words: tuple[str, ...], why: str) -> None:
+    status, out, err = run(*words)
+    assert (status, out) == (EXIT_CANNOT_RUN, "")
+    assert why in err
+
+
+def test_a_predicted_cost_shows_its_band_and_what_queues() -> None:
+    _, out, _ = run(*PREDICTED)
+    assert out.splitlines()[1].startswith("80 % band: $")
+    assert "queue" not in out
+    _, out, _ = run(*PREDICTED[:-1], "100k")
+    assert "the others queue" in out
+
+
+def test_the_rent_that_was_taken_is_in_the_json() -> None:
+    assert run_json(*STATED)["usd_per_hour"] == 3.6
+
+
+def test_a_utilisation_that_nobody_gave_is_said_to_be_assumed() -> None:
+    assert any(note.startswith("assumed: 50% utilisation") for note in run_json(*STATED)["notes"])
+    given = run_json(*STATED, "--utilisation", "50%")
+    assert given["usd_per_request"] == run_json(*STATED)["usd_per_request"]
+    assert not any("assumed" in note for note in given["notes"])

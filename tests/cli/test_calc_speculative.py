@@ -69,3 +69,8 @@ def test_every_figure_explains_itself_with_the_numbers_put_in() -> None:
 def test_bad_numbers_are_refused_in_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run("speculative", *words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+def test_the_cost_of_a_draft_pass_is_said() -> None:
+    notes = run_json("speculative", "--acceptance", "0.8", "--ops-ratio", "0.1")["notes"]
+    assert notes[0].startswith("a draft pass is taken as 5% of the time and 10% of the operations")

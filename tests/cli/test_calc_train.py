@@ -109,7 +109,7 @@ def test_every_figure_has_a_formula_with_its_numbers_and_a_source() -> None:
     for name, derivation in found["explained"].items():
         assert all(derivation.values()), name
     assert "4.12695" in found["explained"]["weights_bytes"]["filled"]
-    assert "(4 × parameters + 2 × trainable_parameters)" in found["explained"]["training_flops"]["formula"]
+    assert "(4 × parameters + 6 × trainable_parameters)" in found["explained"]["training_flops"]["formula"]
 
 
 def test_long_sequences_say_what_attention_adds() -> None:
@@ -160,3 +160,54 @@ def test_json_is_one_object_in_markdown_too_the_figures_stand() -> None:
 def test_bad_input_is_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run("train", *words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+def test_latent_attention_multiplies_values_that_are_narrower_than_keys() -> None:
+    found = run_json("train", "--model", "deepseek-v3", "--seq", "4096")
+    per_token = 6 * 128 * (192 + 128) * 61 * 4096  # scores over 192 values of a head, sums over 128
+    assert found["attention_share"] == pytest.approx(per_token / (6 * found["active_parameters"]), rel=1e-5)
+
+
+def test_a_sliding_window_bounds_what_attention_adds() -> None:
+    found = run_json("train", "--model", "gemma-3-27b", "--seq", "32768")
+    seen = 10 * 32768 + 52 * 1024  # one layer in six sees the whole sequence
+    assert found["attention_share"] == pytest.approx(12 * 32 * 128 * seen / (6 * found["active_parameters"]), rel=1e-5)
+
+
+def test_a_pipeline_s_first_stage_and_its_last_are_not_one_device() -> None:
+    words = ("train", "--model", "llama-3.1-8b", "--pp", "4", "--seq", "8192")
+    found = run_json(*words)
+    last = found["activations_bytes"] / 4 + found["logits_bytes"]
+    fullest = max(found["activations_bytes"], last)
+    assert found["memory_bytes"] == pytest.approx(found["model_states_bytes"] + fullest, rel=1e-5)
+    kept = run_json(*words, "--recompute", "none")
+    assert kept["activations_bytes"] > kept["logits_bytes"]
+    assert kept["memory_bytes"] == pytest.approx(kept["model_states_bytes"] + kept["activations_bytes"], rel=1e-5)
+
+
+def test_attention_adds_more_to_the_passes_of_a_frozen_model() -> None:
+    words = ("train", "--model", "llama-3.1-8b", "--seq", "32768", "--on", "h100", "--tokens", "1M")
+    full, frozen = (
+        next(note for note in run_json(*words, *method)["notes"] if note.startswith("attention adds"))
+        for method in ((), ("--method", "lora", "--rank", "1"))
+    )
+    assert full.startswith("attention adds 107% to 6ND")
+    assert frozen.startswith("attention adds 160% to the frozen model's operations")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--pp", "33"), "32 layers"),
+        (("--method", "lora", "--budget", "1e24"), "--method full"),
+    ],
+)
+def test_what_would_be_ignored_or_cannot_be_is_refused(words: tuple[str, ...], why: str) -> None:
+    status, out, err = run("train", "--model", "llama-3.1-8b", *words)
+    assert (status, out) == (EXIT_CANNOT_RUN, "")
+    assert why in err
+
+
+def test_memory_says_for_what_step_it_is() -> None:
+    notes = run_json("train", "--model", "llama-3.1-8b", "--seq", "8192", "--micro-batch", "2")["notes"]
+    assert any(note.startswith("memory is that of 2 sequences of 8,192 tokens at once") for note in notes)

@@ -97,6 +97,9 @@ def test_validate_finds_a_file_that_is_no_scenario(call: Any, tmp_path: Path, co
         (("design", "moderation", "--minutes", "nan", "--demo"), "minutes"),
         (("design", "moderation", "--seed", "-1", "--demo"), "seed"),
         (("design", "moderation", "--colour"), "colour"),
+        (("calc", "cots"), "did you mean 'cost'"),
+        (("calc", "cost"), "llmdrill calc cost -h"),
+        (("calc", "kv", "--context"), "requires an argument"),
         (("estimate",), "DESIGN"),
         (("estimate", str(REFERENCE), "--draws", "1"), "draws"),
         (("estimate", str(REFERENCE), "--draws", "1e400"), "draws"),
@@ -115,7 +118,7 @@ def test_words_that_are_off_are_told_and_exit_2(call: Any, arguments: tuple[str,
     assert ran.status == 2, ran
     assert ran.out == ""
     assert why.lower() in ran.err.lower()
-    assert "Traceback" not in ran.err
+    assert len(ran.err.splitlines()) == 1  # no page of usage, and never a traceback
 
 
 def test_an_empty_folder_has_nothing_to_validate(call: Any, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from llmdrill.catalog.architecture import AttentionShape, LayerGroup
 from llmdrill.catalog.load import find_model
 from llmdrill.errors import UsageError
 from llmdrill.estimate.agreement import cohens_kappa
+from llmdrill.estimate.chunks import chunk_count
 from llmdrill.estimate.flops import attention_flops, decode_flops, matmul_parameters, prefill_flops
 from llmdrill.estimate.lognormal import lognormal
 from llmdrill.estimate.memory import cache_room_bytes, weights_bytes
 from llmdrill.estimate.queueing import mean_wait_s, resident_batch, utilisation, wait_probability, wait_quantile_s
-from llmdrill.estimate.retrieval_index import chunk_count, explain_hnsw_index, flat_index_bytes, hnsw_index_bytes
 
 
 def test_llama_3_1_8b_takes_16_06_gb_in_bf16_and_a_quarter_and_scales_in_4_bits() -> None:
@@ -68,13 +68,6 @@ def test_an_overlap_as_large_as_the_chunk_is_refused() -> None:
         chunk_count([10], size_tokens=5, overlap_tokens=5)
     with pytest.raises(ValueError, match="documents_tokens"):
         chunk_count([10, -1], size_tokens=5)
-
-
-def test_a_flat_index_is_the_array_itself_and_links_come_on_top() -> None:
-    vectors = np.zeros((1000, 384), dtype=np.float32)
-    assert flat_index_bytes(vectors=1000, dimensions=384) == vectors.nbytes
-    assert hnsw_index_bytes(vectors=1000, dimensions=384, links=0) == vectors.nbytes
-    assert explain_hnsw_index(vectors=1, dimensions=128).value == 768
 
 
 @given(rho=st.floats(0.01, 0.99))

@@ -172,7 +172,10 @@ def test_a_model_that_does_not_fit_says_so_and_one_client_too_many_queues() -> N
     crowded = estimate(batch=estimate().max_sequences + 1)
     assert crowded.fits
     assert crowded.queues
-    assert not estimate(batch=estimate().max_sequences + 1, batching="static").fits
+    waves = estimate(batch=estimate().max_sequences + 1, batching="static")
+    assert waves.fits
+    assert waves.queues
+    assert waves.point.waves == 2
 
 
 def test_a_mixture_reads_its_active_experts_for_one_token_and_nearly_all_for_many() -> None:

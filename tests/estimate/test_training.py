@@ -56,6 +56,11 @@ def test_a_frozen_base_saves_a_third() -> None:
     assert training_flops(parameters=7e9, tokens=1e9, trainable_parameters=0) == pytest.approx(full * 2 / 3)
 
 
+def test_adapters_take_part_in_all_three_passes_and_the_frozen_base_in_two() -> None:
+    passes = training_flops(parameters=8e9, tokens=1e9, trainable_parameters=2e8)
+    assert passes == pytest.approx((2 * 8.2e9 + 2 * 8.2e9 + 2 * 2e8) * 1e9)
+
+
 def test_the_refit_gives_back_the_rule_of_thumb_where_the_printed_fit_does_not() -> None:
     refit, printed = (compute_optimal(law, flops=5.76e23) for law in (BESIROGLU, HOFFMANN))
     assert 15 < refit.tokens / refit.parameters < 25

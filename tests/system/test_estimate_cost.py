@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from system_cases import api, estimated, fixed, known, scenario, stage_of, workload
 
+from llmdrill.estimate.chunks import chunk_count
 from llmdrill.estimate.lognormal import lognormal
-from llmdrill.estimate.retrieval_index import chunk_count
 from llmdrill.system.kinds.model_call import capped_lognormal_mean
 from llmdrill.system.kinds.passages import chunks_expected
 

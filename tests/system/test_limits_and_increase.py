@@ -15,8 +15,10 @@ from llmdrill.measurement import Figure, Machine, Measurement
 from llmdrill.system.check import Verdict, check_design, verdict_json
 from llmdrill.system.design import DesignFile, write_design
 from llmdrill.system.estimate import Estimate, estimate_design
+from llmdrill.system.figures import keeps
 from llmdrill.system.increase import increase_share, increase_verdicts
 from llmdrill.system.limits import Limit, max_increase, money_limit, slo_limit
+from llmdrill.units import six_digits
 
 PROMISES = {"total_p95": "4s", "money": "$4k", "recall": "85%", "faithful": "90%"}
 
@@ -182,6 +184,29 @@ def test_a_row_stands_at_its_promise_or_at_the_stage_that_weighs_most() -> None:
     assert (rows["money"].line, rows["money"].column) == file.located.places[("requirements", "money")]
 
 
+@pytest.mark.parametrize("name", ["p95_ms", "p95_s", "usd_per_month", "llm.p95_ms", "llm.usd_per_request"])
+def test_a_figure_copied_from_the_json_is_a_limit_that_is_kept_and_one_below_it_is_not(name: str) -> None:
+    figure = verdict_json(_rows(slo_limit(f"{name}=1"))[name])["estimated"]
+    assert _rows(slo_limit(f"{name}={figure}"))[name].result == "pass"
+    row = _rows(slo_limit(f"{name}={figure * (1 - 2e-6):.12g}"))[name]
+    assert row.result == "fail"
+    told, limit = row.why.partition(";")[0].removeprefix("estimated ").split(" breaks at most ")
+    assert told != limit
+
+
+@given(st.floats(1e-9, 1e9), st.sampled_from([1.0, 0.001, 60.0, 2**30]))
+def test_every_figure_keeps_what_is_printed_of_it_and_breaks_a_limit_a_millionth_off(value: float, per: float) -> None:
+    printed = six_digits(value / per) * per
+    assert keeps(value, printed, better="lower", per=per)
+    assert keeps(value, printed, better="higher", per=per) or printed == 1
+    assert not keeps(value, value * (1 - 1.1e-5), better="lower", per=per)
+    assert not keeps(value, value * (1 + 1.1e-5), better="higher", per=per)
+
+
+def test_short_of_all_is_not_all() -> None:
+    assert not keeps(1 - 1e-9, 1.0, better="higher")
+
+
 # --- increase -----------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +235,7 @@ def test_a_model_of_twice_the_price_fails_ten_percent_and_passes_what_it_costs()
     assert (row.result, row.limit) == ("fail", 0.1)
     assert row.estimated == pytest.approx(1.0)
     assert "rises by 100%: " in row.why
-    generous = _increases({"llm": api(prompt_tokens=100)}, twice, 1.0 + 1e-9)
+    generous = _increases({"llm": api(prompt_tokens=100)}, twice, 1.0)  # exactly what it rises by
     assert generous["usd_per_month_increase_share"].result == "pass"
 
 

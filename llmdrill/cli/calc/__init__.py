@@ -54,7 +54,7 @@ def build_group(arguments: Sequence[str] | None) -> typer.Typer:
             module = import_module(f"llmdrill.cli.calc.{name}")
             group.command(name)(as_command(getattr(module, name)))
         else:
-            group.command(name, help=CALCULATORS[name])(_calculators)
+            group.command(name, help=CALCULATORS[name], short_help=CALCULATORS[name])(_calculators)
     return group
 
 

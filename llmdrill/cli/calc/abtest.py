@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from llmdrill.cli.calc.abtest_looks import explain_peeking, looks_table, peeked_test, warning
 from llmdrill.cli.calc.answer import Answer
 from llmdrill.cli.calc.options import quantity, share, whole
 from llmdrill.errors import UsageError
@@ -15,11 +16,9 @@ from llmdrill.units import format_count, format_share
 
 if TYPE_CHECKING:
     from llmdrill.estimate.explain import Explained
-    from llmdrill.table import Table
 
 Variance_ = Literal["pooled", "unpooled"]
 _FEWEST_EVENTS: Final = 5  # below, a normal curve is no picture of a proportion
-_WARNED_LOOKS: Final = 5  # what the warning counts if no number of looks is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,8 @@ def abtest(
         _open_share("power", power),
         None if n is None else whole("n", n),
     )
+    if wanted.power_share <= wanted.significance_share:
+        raise UsageError(f"--power {power} must be above --significance {significance}: chance alone finds that often")
     if difference is not None or deviation is not None:
         if baseline or target or lift or paired or discordant:
             raise UsageError("give --baseline for proportions, or --difference and --deviation for means, not both")
@@ -87,20 +88,20 @@ def abtest(
 
 def _answer(test: _Test, wanted: _Wanted, per_day: float | None, looks: int) -> Answer:
     duration = () if per_day is None else (_duration(test, per_day),)
-    level = wanted.significance_share
+    peeked = peeked_test(looks, wanted.significance_share)
     return Answer(
         calculator="abtest",
         lines=(test.line, *(f"{format_count(one.value)} days at that traffic" for one in duration)),
-        figures=(*test.figures, *duration, *_peeking(looks, level)),
+        figures=(*test.figures, *duration, *explain_peeking(peeked)),
         inputs={
             **test.inputs,
-            "significance_share": level,
+            "significance_share": wanted.significance_share,
             "target_power_share": wanted.power_share,
             "looks": looks,
         },
-        notes=(*test.notes, _warning(looks, level)),
+        notes=(*test.notes, warning(peeked)),
         unknown=(*test.unknown, *(() if duration else ("duration_days",))),
-        tables=(_looks_table(looks, level),) if looks > 1 else (),
+        tables=(looks_table(peeked),) if looks > 1 else (),
     )
 
 
@@ -138,7 +139,8 @@ def _signed_share(text: str) -> float:
 
 
 def _proportions(before: float, after: float | None, variance: Variance_, wanted: _Wanted) -> _Test:
-    from llmdrill.estimate.abtest import detectable_proportion, explain_proportions_size, proportions_power
+    from llmdrill.estimate.abtest import detectable_proportion
+    from llmdrill.estimate.abtest_derivation import explain_proportions_power, explain_proportions_size
 
     figures: list[Explained] = []
     if after is not None:
@@ -153,14 +155,15 @@ def _proportions(before: float, after: float | None, variance: Variance_, wanted
         )
     cases = float(wanted.cases or figures[0].value)
     if after is not None:
-        reached = proportions_power(
-            baseline_share=before,
-            changed_share=after,
-            cases_per_arm=cases,
-            significance_share=wanted.significance_share,
-            variance=variance,
+        figures.append(
+            explain_proportions_power(
+                baseline_share=before,
+                changed_share=after,
+                cases_per_arm=cases,
+                significance_share=wanted.significance_share,
+                variance=variance,
+            )
         )
-        figures.append(_power_figure(reached, cases, "Φ((|p2 − p1| × sqrt(n) − z × s0) / s1)"))
     found = detectable_proportion(
         baseline_share=before,
         cases_per_arm=cases,
@@ -169,7 +172,7 @@ def _proportions(before: float, after: float | None, variance: Variance_, wanted
         variance=variance,
     )
     if found is not None:
-        figures.append(_effect_figure(found - before, f"{format_share(found)} − {format_share(before)}", cases))
+        figures.append(_effect_figure(before, found, cases))
     aim = "" if after is None else f" to tell {format_share(after)} from {format_share(before)}"
     return _Test(
         figures=(*figures, _total(cases, 2)),
@@ -210,7 +213,11 @@ def _open(figures: list[Explained], *names: str) -> tuple[str, ...]:
 
 
 def _paired(before: float, after: float | None, discordant: str | None, wanted: _Wanted) -> _Test:
-    from llmdrill.estimate.paired_test import explain_paired_size, independent_discordant_share, paired_power
+    from llmdrill.estimate.paired_test import (
+        explain_paired_power,
+        explain_paired_size,
+        independent_discordant_share,
+    )
 
     if after is None:
         raise UsageError("--paired needs the effect: give --target or --lift")
@@ -223,19 +230,18 @@ def _paired(before: float, after: float | None, discordant: str | None, wanted: 
         power_share=wanted.power_share,
     )
     cases = float(wanted.cases or size.value)
-    reached = paired_power(
+    power = explain_paired_power(
         baseline_share=before,
         changed_share=after,
         discordant_share=differ,
         cases=cases,
         significance_share=wanted.significance_share,
     )
-    power = _power_figure(reached, cases, "Φ((e × sqrt(n) − z × sqrt(d)) / sqrt(d − e²))")
     aim = f"to tell {format_share(after)} from {format_share(before)} on the same cases"
     line = (
         f"{cases:,.0f} cases {aim} with {format_share(wanted.power_share)} power"
         if wanted.cases is None
-        else f"{format_share(reached)} power {aim} with {cases:,.0f} cases"
+        else f"{format_share(power.value)} power {aim} with {cases:,.0f} cases"
     )
     note = (
         "assumed: successes of the two versions are independent, which needs the most cases; --discordant says better"
@@ -251,7 +257,8 @@ def _paired(before: float, after: float | None, discordant: str | None, wanted: 
 
 
 def _means(difference: str | None, deviation: str | None, wanted: _Wanted) -> _Test:
-    from llmdrill.estimate.abtest import detectable_difference, explain_means_size, means_power
+    from llmdrill.estimate.abtest import detectable_difference, normal_quantile, two_sided_z
+    from llmdrill.estimate.abtest_derivation import explain_means_power, explain_means_size
     from llmdrill.estimate.explain import Explained, figure
 
     if deviation is None:
@@ -264,16 +271,22 @@ def _means(difference: str | None, deviation: str | None, wanted: _Wanted) -> _T
     figures = [] if gap is None else [explain_means_size(difference=gap, deviation=spread, **levels)]
     cases = float(wanted.cases or figures[0].value)
     if gap is not None:
-        reached = means_power(
-            difference=gap, deviation=spread, cases_per_arm=cases, significance_share=wanted.significance_share
+        figures.append(
+            explain_means_power(
+                difference=gap, deviation=spread, cases_per_arm=cases, significance_share=wanted.significance_share
+            )
         )
-        figures.append(_power_figure(reached, cases, "Φ(difference / deviation × sqrt(n / 2) − z)"))
     least = detectable_difference(deviation=spread, cases_per_arm=cases, **levels)
     formula = "(z_significance + z_power) × deviation × sqrt(2 / n)"
-    filled = f"{least / spread:.5g} × {figure(spread)} = {figure(least)} with n = {cases:,.0f}"
+    z, zp = figure(two_sided_z(wanted.significance_share)), figure(normal_quantile(wanted.power_share))
+    filled = f"({z} + {zp}) × {figure(spread)} × sqrt(2 / {figure(cases)}) = {figure(least)}"
     figures.append(Explained("minimum_detectable_difference", least, "count", formula, filled, "Arithmetic"))
     finds = f"{cases:,.0f} cases per arm find a difference of {least:.4g} with {format_share(wanted.power_share)} power"
-    line = finds if gap is None or wanted.cases is None else f"{format_share(reached)} power to find {gap:.4g}; {finds}"
+    line = (
+        finds
+        if gap is None or wanted.cases is None
+        else f"{format_share(figures[1].value)} power to find {gap:.4g}; {finds}"
+    )
     return _Test(
         figures=(*figures, _total(cases, 2)),
         cases=cases,
@@ -285,20 +298,14 @@ def _means(difference: str | None, deviation: str | None, wanted: _Wanted) -> _T
     )
 
 
-def _power_figure(value: float, cases: float, formula: str) -> Explained:
-    from llmdrill.estimate.explain import Explained
+def _effect_figure(before: float, found: float, cases: float) -> Explained:
+    from llmdrill.estimate.explain import Explained, figure
 
+    formula = f"least changed_share above the baseline whose power_share with n = {cases:,.0f} is the target − baseline"
+    filled = f"{figure(found)} − {figure(before)} = {figure(found - before)}"
     return Explained(
-        "power_share", value, "share", formula, f"{value:.4f} with n = {cases:,.0f}", "inverse of the size"
+        "minimum_detectable_effect_share", found - before, "share", formula, filled, "inverse of the power"
     )
-
-
-def _effect_figure(value: float, filled: str, cases: float) -> Explained:
-    from llmdrill.estimate.explain import Explained
-
-    formula = "smallest changed_share that is found with the target power − baseline_share"
-    filled = f"{filled} = {value:.6g} with n = {cases:,.0f}"
-    return Explained("minimum_detectable_effect_share", value, "share", formula, filled, "inverse of the power")
 
 
 def _total(cases: float, arms: int) -> Explained:
@@ -316,71 +323,3 @@ def _duration(test: _Test, per_day: float) -> Explained:
     days = math.ceil(total / per_day - 1e-9)
     filled = f"round up({total:,.0f} / {figure(per_day)}) = {days:,}"
     return Explained("duration_days", days, "count", "round up(cases / traffic a day)", filled, "Arithmetic")
-
-
-def _peeking(looks: int, significance: float) -> tuple[Explained, ...]:
-    from llmdrill.estimate.explain import Explained, figure
-    from llmdrill.estimate.peeking import obrien_fleming_z, peeking_false_positive_share, pocock_z
-
-    inflated = peeking_false_positive_share(looks=looks, significance_share=significance)
-    even = pocock_z(looks=looks, significance_share=significance)
-    last = obrien_fleming_z(looks=looks, significance_share=significance)
-    given = f"{looks} looks at {format_share(significance)} each"
-    return (
-        Explained(
-            "false_positive_share",
-            inflated,
-            "share",
-            "probability that |z| passes the plain threshold at one look at least, without any effect",
-            f"{given}: {figure(inflated)}",
-            "Armitage, McPherson and Rowe 1969, integrated numerically",
-        ),
-        Explained(
-            "pocock_z",
-            even,
-            "count",
-            "|z| that every look must pass for the allowed false positives over all looks",
-            f"{looks} looks: {figure(even)}",
-            "Pocock 1977, Biometrika 64, 191-199",
-        ),
-        Explained(
-            "obrien_fleming_z",
-            last,
-            "count",
-            "|z| that the last look must pass; look k needs this × sqrt(looks / k)",
-            f"{looks} looks: {figure(last)}",
-            "O'Brien and Fleming 1979, Biometrics 35, 549-556",
-        ),
-    )
-
-
-def _warning(looks: int, significance: float) -> str:
-    from llmdrill.estimate.peeking import peeking_false_positive_share
-
-    many = looks if looks > 1 else _WARNED_LOOKS
-    inflated = peeking_false_positive_share(looks=many, significance_share=significance)
-    told = f"{many} equally spaced looks at {format_share(significance)} make {format_share(inflated)} false positives"
-    if looks > 1:
-        return f"warning: {told}; use the thresholds of the table, which keep them at {format_share(significance)}"
-    return f"look once, at the planned size, and not before: {told} (--looks {many} gives thresholds that allow it)"
-
-
-def _looks_table(looks: int, significance: float) -> Table:
-    from llmdrill.estimate.peeking import obrien_fleming_z, peeking_false_positive_share, pocock_z, tail_share
-    from llmdrill.table import Table
-
-    even = pocock_z(looks=looks, significance_share=significance)
-    last = obrien_fleming_z(looks=looks, significance_share=significance)
-    rows = tuple(
-        (
-            look,
-            peeking_false_positive_share(looks=look, significance_share=significance),
-            even,
-            tail_share(even),
-            last * math.sqrt(looks / look),
-            tail_share(last * math.sqrt(looks / look)),
-        )
-        for look in range(1, looks + 1)
-    )
-    columns = ("look", "false_positive_share_so_far", "pocock_z", "pocock_p", "obrien_fleming_z", "obrien_fleming_p")
-    return Table("looks by look", columns, rows)

@@ -49,6 +49,12 @@ def agent(
 
     loop = _loop(steps, base, output, observation, odds_alone=step_success is not None)
     pricing = _pricing(model, (input_price, output_price, cached_price), date)
+    if executor_model is not None and pricing is None:
+        raise UsageError(
+            "--executor-model needs the planner's price: give --model, or --input-price and --output-price"
+        )
+    if not loop.known and any(one is not None for one in (pricing, ttft, plan, executor_base)):
+        raise UsageError("cost, latency and a plan need the tokens of a step: give --base and --output")
     return agent_answer(
         AgentPlan(
             loop=loop,
@@ -85,6 +91,7 @@ def _pricing(
 ) -> Pricing | None:
     """Return what tokens cost: by the catalogue, by own figures, or unknown."""
     from llmdrill.catalog.load import find_price
+    from llmdrill.catalog.price import of_named_provider
     from llmdrill.cli.calc.agent_plan import Pricing
     from llmdrill.estimate.cost import BilledRates
 
@@ -92,7 +99,7 @@ def _pricing(
     if model is not None:
         if own != (None, None, None):
             raise UsageError("give --model or own prices, not both")
-        return Pricing(find_price(model, date=date.date() if date else None), None)
+        return Pricing(of_named_provider(find_price(model, date=date.date() if date else None), model), None)
     if own == (None, None, None):
         return None
     if plain is None or written is None:
@@ -144,6 +151,8 @@ def _chain(
         restarts=whole("restarts", restarts, zero=True),
         detected_share=share("detected", detected),
     )
+    if checkpoint is not None and not chain.restarts:
+        raise UsageError("--checkpoint needs --restarts: without them no segment is tried again")
     if step_success is not None:
         return chain
     if (retries, checkpoint, restarts, detected) != ("0", None, "0", "1"):

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from llmdrill.cli.calc.answer import Answer
+from llmdrill.cli.calc.cache_prefix import LEAST_CACHED_TOKENS
 from llmdrill.estimate.explain import Explained, figure
 from llmdrill.units import format_count, format_seconds, format_share, format_usd
 
@@ -186,9 +187,7 @@ def _odds(plan: AgentPlan) -> list[Explained]:
         return []
     p, again = chain.step_share, {"retries": chain.retries, "detected_share": chain.detected_share}
     step, attempts = retried_share(success_share=p, **again), expected_attempts(success_share=p, **again)
-    failing = f"(1 − {figure(p)}) × {figure(chain.detected_share)}"
-    series = f"(1 − ({failing})^({chain.retries} + 1)) / (1 − {failing})"
-    formula = "(1 − x^(retries + 1)) / (1 − x), x = (1 − p) × detected"
+    formula, series = _series(p, chain.detected_share, chain.retries, "p", "retries")
     unaided, filled = p**steps, f"{figure(p)} × {series} = {figure(step)}"
     return [
         _success(chain, steps, step),
@@ -198,6 +197,15 @@ def _odds(plan: AgentPlan) -> list[Explained]:
         Explained("step_success_share", step, "share", f"p × {formula}", filled, _GEOMETRIC),
         Explained("attempts_per_step", attempts, "count", formula, f"{series} = {figure(attempts)}", _GEOMETRIC),
     ]
+
+
+def _series(share: float, detected: float, again: int, of: str, name: str) -> tuple[str, str]:
+    """Return the attempts that are made on average: in words, and with the numbers put in."""
+    if share == 0 and detected == 1:
+        return f"({name} + 1), as every attempt fails and is noticed", f"({again} + 1)"
+    failing = f"(1 − {figure(share)}) × {figure(detected)}"
+    words = f"(1 − x^({name} + 1)) / (1 − x), x = (1 − {of}) × detected"
+    return words, f"(1 − ({failing})^({again} + 1)) / (1 − {failing})"
 
 
 def _success(chain: Chain, steps: int, step: float) -> Explained:
@@ -214,9 +222,18 @@ def _success(chain: Chain, steps: int, step: float) -> Explained:
     formula, filled = "step_success_share^steps", f"{figure(step)}^{steps}"
     if chain.restarts:
         length = min(chain.checkpoint_steps or steps, steps)
-        formula = "Π over segments of the chance that one of restarts + 1 attempts succeeds"
-        filled = f"segments of {length} of {steps} steps, each {figure(step)}^{length}, {chain.restarts} restart(s)"
+        whole, rest = divmod(steps, length)
+        formula, _ = _series(0.5, chain.detected_share, chain.restarts, "s", "restarts")
+        formula = f"Π over segments of s × {formula}, s = step_success_share^length"
+        segments = [(length, whole), *([(rest, 1)] if rest else [])]
+        filled = " × ".join(_segment(chain, step**one, many) for one, many in segments)
     return Explained("success_share", value, "share", formula, f"{filled} = {figure(value)}", _PRODUCT)
+
+
+def _segment(chain: Chain, share: float, many: int) -> str:
+    _, series = _series(share, chain.detected_share, chain.restarts, "s", "restarts")
+    one = f"{figure(share)} × {series}"
+    return f"({one})^{many}" if many > 1 else one
 
 
 def _inputs(plan: AgentPlan) -> dict[str, Any]:
@@ -247,7 +264,8 @@ def _lines(plan: AgentPlan, value: dict[str, float]) -> list[str]:
     steps, lines = plan.loop.steps, []
     if plan.loop.known:
         read, written = format_count(value["input_tokens"]), format_count(value["output_tokens"])
-        lines.append(f"{steps} steps read {read} tokens and write {written}")
+        count, s = ("1 step", "s") if steps == 1 else (f"{steps} steps", "")
+        lines.append(f"{count} read{s} {read} tokens and write{s} {written}")
     if "usd_per_run" in value:
         cached = f"{format_usd(value['cached_usd_per_run'])} with prefix caching"
         lines.append(f"cost of a run: {format_usd(value['usd_per_run'])}, {cached}")
@@ -261,8 +279,9 @@ def _lines(plan: AgentPlan, value: dict[str, float]) -> list[str]:
         lines.append(f"planned ahead and executed: {', '.join(ahead)}")
     if "success_share" in value:
         share, alone = format_share(value["success_share"]), format_share(value["unaided_success_share"])
-        aided = "" if share == alone else f" ({alone} without retries)"
-        lines.append(f"all {steps} steps succeed with probability {share}{aided}")
+        aided = "" if share == alone else f" ({alone} without further attempts)"
+        chain = "the step succeeds" if steps == 1 else f"all {steps} steps succeed"
+        lines.append(f"{chain} with probability {share}{aided}")
     return lines
 
 
@@ -272,8 +291,8 @@ def _notes(plan: AgentPlan) -> list[str]:
     notes = []
     if plan.planned.assumed:
         notes.append(
-            f"assumed for the plan: {plan.planned.plan_tokens:g} tokens of plan, "
-            f"{plan.planned.executor_tokens:g} of instructions to an executor; see --plan and --executor-base"
+            f"assumed for the plan: {figure(plan.planned.plan_tokens)} tokens of plan, "
+            f"{figure(plan.planned.executor_tokens)} of instructions to an executor; see --plan and --executor-base"
         )
     if plan.times and plan.times.prefill_tokens_per_s is None:
         notes.append("assumed: every step has the same TTFT; with --prefill-rate it grows with the prompt")
@@ -281,6 +300,10 @@ def _notes(plan: AgentPlan) -> list[str]:
         notes.append("assumed: steps fail independently; cost and latency are those of a run without a failed attempt")
     if plan.pricing and plan.pricing.price and plan.pricing.price.cached_input_usd_per_mtok is None:
         notes.append(f"the catalogue has no cached price of {plan.pricing.price.name}: caching saves nothing here")
+    if plan.pricing and plan.pricing.price and plan.loop.base_tokens < LEAST_CACHED_TOKENS:
+        notes.append(
+            f"most providers cache prompts from {LEAST_CACHED_TOKENS:,} tokens on: shorter ones are billed in full"
+        )
     notes.append("caching needs an unchanged beginning of the prompt and steps that follow before the entry expires")
     return notes
 

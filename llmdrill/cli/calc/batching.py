@@ -10,7 +10,7 @@ import typer
 from llmdrill.cli.calc.answer import Answer
 from llmdrill.cli.calc.options import quantity, whole
 from llmdrill.errors import UsageError
-from llmdrill.units import format_share
+from llmdrill.units import format_count, format_share
 
 if TYPE_CHECKING:
     from llmdrill.estimate.explain import Explained
@@ -71,9 +71,9 @@ def batching(
     return Answer(
         calculator="batching",
         lines=(
-            f"continuous batching gives {ratio.value:.3g} times the throughput of static batching at batch {size}",
+            f"continuous batching: {format_count(ratio.value)} times the throughput of static batching at batch {size}",
             f"a static batch wastes {format_share(wasted.value)} of its slots",
-            f"answers have {mean:,.4g} tokens on average, the longest of {size} has {longest:,.4g}",
+            f"answers have {mean:,.1f} tokens on average, the longest of {size} has {longest:,.1f}",
         ),
         figures=(ratio, wasted, *_length_figures(found, mean, longest, size)),
         inputs={
@@ -112,29 +112,35 @@ def _lengths(p50: str | None, p95: str | None, lengths: str | None, trace: str |
 def _length_figures(found: Lengths, mean: float, longest: float, batch: int) -> list[Explained]:
     from llmdrill.estimate.batching import ratio_in_order
     from llmdrill.estimate.explain import Explained, figure
+    from llmdrill.estimate.lognormal import lognormal
 
     order = "Order statistics"
     if not found.list_tokens:
-        percentiles = f"p50 {figure(found.p50_tokens or 0)} and p95 {figure(found.p95_tokens or 0)}"
+        spread = lognormal(p50=found.p50_tokens or 0, p95=found.p95_tokens or 0)
+        average = "exp(mu + sigma^2 / 2), mu = ln p50, sigma = ln(p95 / p50) / 1.6449"
         told = (
-            f"exp(mu + sigma² / 2) of the lognormal with {percentiles} = {figure(mean)}",
-            f"mean × {batch} × ∫ φ(y) Φ(y + sigma)^{batch - 1} dy = {figure(longest)}",
+            f"exp({figure(spread.mu)} + {figure(spread.sigma)}^2 / 2) = {figure(mean)}",
+            f"{figure(mean)} × {batch} × ∫ φ(y) Φ(y + {figure(spread.sigma)})^{batch - 1} dy = {figure(longest)}",
         )
         formula = "mean × batch × ∫ φ(y) Φ(y + sigma)^(batch − 1) dy"
     else:
         count = len(found.list_tokens)
+        average = "Σ lengths / answers"
         told = (
             f"{figure(sum(found.list_tokens))} / {count} = {figure(mean)}",
             f"Σ x_i ((i / {count})^{batch} − ((i − 1) / {count})^{batch}) = {figure(longest)}",
         )
         formula = "Σ x_i ((i / n)^batch − ((i − 1) / n)^batch) over the sorted lengths"
     figures = [
-        Explained("mean_tokens", mean, "count", "E[length]", told[0], "Arithmetic"),
+        Explained("mean_tokens", mean, "count", average, told[0], "Arithmetic"),
         Explained("expected_longest_tokens", longest, "count", formula, told[1], order),
     ]
     if found.list_tokens:
         value = ratio_in_order(found.list_tokens, batch=batch)
-        filled = f"over {len(found.list_tokens)} answers in batches of {batch}: {figure(value)}"
+        written = sum(found.list_tokens)
+        filled = (
+            f"{figure(value * written)} / {figure(written)} = {figure(value)}, {count} answers in batches of {batch}"
+        )
         in_order = "Σ sequences × longest over batches in order of arrival / Σ lengths"
         figures.append(
             Explained("throughput_ratio_in_order", value, "count", in_order, filled, "Arithmetic on the list")

@@ -104,8 +104,8 @@ def _cost_figures(plan: AnswerCache) -> list[Explained]:
     )
     if wrong is not None:
         hit = figure(plan.hit_share)
-        filled = f"({hit} × ${request} − ${lookup}) / ({hit} × ${figure(plan.wrong_usd)}) = {figure(wrong)} at most"
-        formula = "(hit × request − lookup) / (hit × cost of a wrong answer), at most 1"
+        filled = f"min(1, ({hit} × ${request} − ${lookup}) / ({hit} × ${figure(plan.wrong_usd)})) = {figure(wrong)}"
+        formula = "min(1, (hit × request − lookup) / (hit × cost of a wrong answer))"
         found.append(Explained("break_even_wrong_share", wrong, "share", formula, filled, _ARITHMETIC))
     return found
 
@@ -130,14 +130,16 @@ def _latency_figures(plan: AnswerCache) -> list[Explained]:
     for percent in (50, 95):
         value = cached_latency_quantile_s(percent / 100, hit_share=hit, lookup_s=lookup, request=request)
         point = f"Q(({percent / 100} − {figure(hit)}) / (1 − {figure(hit)}))"
-        filled = f"{figure(lookup)} + {point}" if percent / 100 > hit else f"a hit: {figure(lookup)}"
+        behind = percent / 100 > hit
+        filled = f"{figure(lookup)} + {point}" if behind else figure(lookup)
+        what = "Q being the quantiles of a miss" if behind else "that of a hit"
         found.append(
             Explained(
                 name=f"latency_p{percent}_ms",
                 value=value,
                 unit="seconds",
                 formula=f"lookup, if hit ≥ {percent / 100}; else lookup + Q(({percent / 100} − hit) / (1 − hit))",
-                filled=f"{filled} = {figure(value)} s, Q being the quantiles of a miss",
+                filled=f"{filled} = {figure(value)} s, {what}",
                 source="Quantile of a mixture of hits and misses",
             )
         )
@@ -154,7 +156,7 @@ def _lines(plan: AnswerCache, value: dict[str, float]) -> list[str]:
     each = f"{verb} {format_usd(abs(saved))} a request ({part}): {format_usd(value['usd_per_request'])}"
     lines = [f"the cache {each} in place of {format_usd(plan.request_usd)}"]
     if plan.requests != 1:
-        lines.append(f"{format_usd(value['saved_usd'])} over {format_count(plan.requests)} requests")
+        lines.append(f"it {verb} {format_usd(abs(value['saved_usd']))} over {format_count(plan.requests)} requests")
     even = value.get("break_even_hit_share")
     told = "at no hit rate" if even is None else f"from a hit rate of {format_share(even)} on"
     lines.append(f"it pays {told}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ARITHMETIC: Final = "Arithmetic"
 _REUSES: Final = (0, 1, 2, 3, 5, 10, 20, 50, 100)
-LEAST_TOKENS: Final = 1024  # of a prefix that OpenAI, Gemini and most of Anthropic's models cache
+LEAST_CACHED_TOKENS: Final = 1024  # of a prefix that OpenAI, Gemini and most of Anthropic's models cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,13 @@ def _usd(plan: PrefixCache, hit_share: float) -> float:
     """Return the cost of the mean request: a hit reads the prefix, a miss writes it."""
     from llmdrill.estimate.cost import api_request_usd
 
+    read = hit_share * plan.prefix_tokens
     return api_request_usd(
         plan.price,
         input_tokens=plan.input_tokens,
         output_tokens=plan.output_tokens,
-        cached_input_tokens=hit_share * plan.prefix_tokens,
-        cache_write_tokens=(1 - hit_share) * plan.prefix_tokens,
+        cached_input_tokens=read,
+        cache_write_tokens=plan.prefix_tokens - read,  # not (1 - hit_share) * prefix: the two may add up to a hair more
     )
 
 
@@ -92,8 +93,14 @@ def _uncached_usd(plan: PrefixCache) -> float:
 
 
 def _cost_figures(plan: PrefixCache, rates: BilledRates) -> list[Explained]:
-    cost, before, hit = _usd(plan, plan.hit_share), _uncached_usd(plan), figure(plan.hit_share)
-    saved, fresh = before - cost, plan.input_tokens - plan.prefix_tokens
+    from llmdrill.estimate.caching import prefix_usd_per_mtok
+    from llmdrill.estimate.cost import TOKENS_PER_MTOK
+
+    cost, fresh = _usd(plan, plan.hit_share), plan.input_tokens - plan.prefix_tokens
+    each = prefix_usd_per_mtok(rates, hit_share=plan.hit_share)
+    saved = plan.prefix_tokens * (rates.input - each) / TOKENS_PER_MTOK
+    prefix, hit = figure(plan.prefix_tokens), figure(plan.hit_share)
+    mean = f"({hit} × {figure(rates.cached_input)} + (1 − {hit}) × {figure(rates.cache_write)})"
     source = f"{plan.price.source}; price known on {plan.price.date}"
     written = f" + {figure(plan.output_tokens)} × {figure(rates.output or 0)}" if plan.output_tokens else ""
     return [
@@ -103,9 +110,7 @@ def _cost_figures(plan: PrefixCache, rates: BilledRates) -> list[Explained]:
             unit="usd",
             formula="(prefix × (hit × cached + (1 − hit) × write) + fresh × input + output × output price) / 1,000,000",
             filled=(
-                f"({figure(plan.prefix_tokens)} × ({hit} × {figure(rates.cached_input)} + (1 − {hit})"
-                f" × {figure(rates.cache_write)}) + {figure(fresh)} × {figure(rates.input)}{written}) / 1,000,000"
-                f" = ${figure(cost)}"
+                f"({prefix} × {mean} + {figure(fresh)} × {figure(rates.input)}{written}) / 1,000,000 = ${figure(cost)}"
             ),
             source=source,
         ),
@@ -113,8 +118,8 @@ def _cost_figures(plan: PrefixCache, rates: BilledRates) -> list[Explained]:
             name="saved_usd_per_request",
             value=saved,
             unit="usd",
-            formula="cost without the cache − usd_per_request",
-            filled=f"${figure(before)} − ${figure(cost)} = ${figure(saved)}",
+            formula="prefix × (input − (hit × cached + (1 − hit) × write)) / 1,000,000",
+            filled=f"{prefix} × ({figure(rates.input)} − {mean}) / 1,000,000 = ${figure(saved)}",
             source=source,
         ),
         Explained(
@@ -186,7 +191,7 @@ def _lines(plan: PrefixCache, value: dict[str, float]) -> list[str]:
     each = f"{verb} {format_usd(abs(saved))} a request{part}: {format_usd(value['usd_per_request'])}"
     lines = [f"caching the prefix {each} in place of {format_usd(before)}"]
     if plan.requests != 1:
-        lines.append(f"{format_usd(value['saved_usd'])} over {format_count(plan.requests)} requests")
+        lines.append(f"it {verb} {format_usd(abs(value['saved_usd']))} over {format_count(plan.requests)} requests")
     if "break_even_reuses" in value:
         reads = f"{value['break_even_reuses']:.3g} reads per write"
         lines.append(f"it pays from {reads} on, a hit rate of {format_share(value['break_even_hit_share'])}")
@@ -199,7 +204,7 @@ def _notes(plan: PrefixCache, rates: BilledRates) -> list[str]:
     notes = []
     if rates.cached_input >= rates.input:
         notes.append(f"the catalogue has no lower price for {plan.price.name}'s cached input: nothing is saved")
-    if plan.prefix_tokens < LEAST_TOKENS:
+    if plan.prefix_tokens < LEAST_CACHED_TOKENS:
         notes.append(
             f"{plan.prefix_tokens:g} tokens are too few for most providers: OpenAI and Gemini cache from 1,024 on, "
             "Anthropic from 512 to 4,096 by model; shorter prefixes are billed in full, without a word"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from llmdrill.cli.calc.answer import Answer
-from llmdrill.cli.calc.options import share, whole
-from llmdrill.cli.show import count_option
+from llmdrill.cli.calc.options import quantity, share, whole
 from llmdrill.errors import UnknownNameError, UsageError
 from llmdrill.units import format_count, format_share, format_usd
 
@@ -74,7 +73,7 @@ def cost(
     prices: _Prices = "catalogue",
 ) -> Answer:
     """Price of API requests."""
-    many = count_option("requests", requests)
+    many = quantity("requests", requests, "count")
     request = _request(
         counts={
             "input": input_,
@@ -124,7 +123,7 @@ def _request(*, counts: dict[str, str], batch: bool, failure_share: float, retri
         raise UsageError(f"--retries {retries} is too many to be meant")
     names = {"cached": "cached_input_tokens", "cache-write": "cache_write_tokens"}
     tokens = {
-        names.get(name, f"{name}_tokens"): count_option(name, text, zero=name != "input")
+        names.get(name, f"{name}_tokens"): quantity(name, text, "count", zero=name != "input")
         for name, text in counts.items()
     }
     attempts = expected_attempts(failure_share=failure_share, retries=retries)
@@ -136,8 +135,8 @@ def _monthly(per_day: str | None, per_month: str | None) -> float | None:
     if per_day is not None and per_month is not None:
         raise UsageError("give --per-day or --per-month, not both")
     if per_day is not None:
-        return count_option("per-day", per_day) * _DAYS_PER_MONTH
-    return None if per_month is None else count_option("per-month", per_month)
+        return quantity("per-day", per_day, "count") * _DAYS_PER_MONTH
+    return None if per_month is None else quantity("per-month", per_month, "count")
 
 
 def _by_catalogue(model: str, day: dt.date | None, request: _Request, many: float) -> _Found:
@@ -187,7 +186,7 @@ def _by_genai(model: str, day: dt.date | None, request: _Request, many: float) -
         value=value,
         unit="usd",
         formula="requests × billed attempts × price of one request",
-        filled=f"{figure(many)} × {figure(request.billed_attempts)} × ${figure(one.usd)} = ${figure(round(value, 10))}",
+        filled=f"{figure(many)} × {figure(request.billed_attempts)} × ${figure(one.usd)} = ${figure(value)}",
         source=f"{one.source}, calc_price of {one.provider}:{one.model} at noon UTC of {one.date}",
     )
     return _Found(
@@ -267,6 +266,8 @@ def _price_notes(price: Price, day: dt.date | None, one: RequestCost, request: _
         notes.append(f"{price.name} has no price of its own for input read from a cache: it is billed in full.")
     if day and day > price.date:
         notes.append(f"Prices were read on {price.date}: a change after that day is not known.")
+    if day and day < price.date and price.since is None:
+        notes.append(f"The source does not say since when this price holds: on {day} it may have been another.")
     return tuple(notes)
 
 

@@ -24,6 +24,20 @@ _ROOFLINE: Final = "Williams et al. 2009, Roofline, doi:10.1145/1498765.1498785"
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which model, at which context and batch, stored how, on what."""
+
+    record: ModelRecord
+    tokens: int
+    cached: int
+    sequences: int
+    precision: str
+    kv_dtype: str
+    device: Accelerator | None
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     """One decode step of a batch: what it computes and what it reads."""
 
@@ -34,6 +48,11 @@ class _Step:
     @property
     def moved_bytes(self) -> float:
         return self.weights_bytes + self.cache_bytes
+
+    @property
+    def intensity(self) -> float:
+        """FLOP per byte."""
+        return self.flops / self.moved_bytes
 
 
 def flops(
@@ -57,56 +76,71 @@ def flops(
     ] = None,
 ) -> Answer:
     """FLOPs of prefill and decode, intensity, ridge, MFU and MBU."""
-    record = required_model(model, config)
-    tokens, before = whole("context", context), whole("cached", cached, zero=True)
-    sequences, devices = whole("batch", batch), whole("tp", tp)
-    measured = [measured_tokens_per_s, measured_prefill_tokens_per_s]
-    if on is None and any(measured):
-        raise UsageError("a measurement is held against a device: say which with --on")
-    name, step = _step(record, tokens, sequences, precision, kv_dtype)
-    figures = [*_prefill(record, tokens, before), *_decode(record, tokens, sequences, step)]
-    lines = [
-        f"prefill of {tokens:,} tokens: {_flop(figures[0].value)}, {_flop(figures[1].value)} a token",
-        f"decode at {tokens:,} tokens: {_flop(_value(figures, 'decode_flops_per_token'))} a token",
-        _step_line(sequences, step),
-    ]
-    if on is not None:
-        from llmdrill.catalog.load import find_accelerator
+    from llmdrill.estimate.fit import released_bytes
 
-        device = find_accelerator(on)
-        roofline, told = _roofline(device, name, step)
-        figures += roofline
-        lines.append(told)
-        rates = _measured(device, name, step, figures, devices, sequences, *measured)
-        figures += rates
-        lines += [f"{one.name.removesuffix('_share').replace('_', ' ')}: {format_share(one.value)}" for one in rates]
+    record = required_model(model, config)
+    if record.kind == "encoder":
+        raise UsageError(f"'{record.name}' is an encoder: it writes no tokens")
+    measured = [measured_tokens_per_s, measured_prefill_tokens_per_s]
+    if on is None and (any(measured) or tp != "1"):
+        raise UsageError("a measurement and --tp are of a device: say which with --on")
+    asked = _Asked(
+        record=record,
+        tokens=whole("context", context),
+        cached=whole("cached", cached, zero=True),
+        sequences=whole("batch", batch),
+        precision=released_bytes(record, precision)[0],
+        kv_dtype=kv_dtype.lower(),
+        device=None if on is None else _accelerator(on),
+        devices=whole("tp", tp),
+    )
+    return _answer(asked, *measured)
+
+
+def _accelerator(name: str) -> Accelerator:
+    from llmdrill.catalog.load import find_accelerator
+
+    return find_accelerator(name)
+
+
+def _answer(asked: _Asked, decoded: str | None, prefilled: str | None) -> Answer:
+    step = _step(asked)
+    figures = [*_prefill(asked), *_decode(asked, step)]
+    rates: list[Explained] = []
+    if asked.device is not None:
+        figures.append(_ridge(asked.device, asked.precision))
+        rates = [*_decode_use(asked, asked.device, step, decoded), *_prefill_use(asked, asked.device, prefilled)]
     return Answer(
         calculator="flops",
-        lines=tuple(lines),
-        figures=tuple(figures),
+        lines=tuple(_lines(asked, step, {one.name: one.value for one in figures}, rates)),
+        figures=(*figures, *rates),
         inputs={
-            "model": record.name,
-            "context_tokens": tokens,
-            "cached_tokens": before,
-            "batch": sequences,
-            "precision": name,
-            "kv_dtype": kv_dtype.lower(),
-            "accelerator": None if on is None else device.name,
-            "devices": devices,
+            "model": asked.record.name,
+            "context_tokens": asked.tokens,
+            "cached_tokens": asked.cached,
+            "batch": asked.sequences,
+            "precision": asked.precision,
+            "kv_dtype": asked.kv_dtype,
+            "accelerator": asked.device.name if asked.device else None,
+            "devices": asked.devices,
         },
-        notes=_notes(record, figures) + record.guessed,
+        notes=_notes(asked.record, rates) + asked.record.guessed,
     )
 
 
-def _step_line(sequences: int, step: _Step) -> str:
-    moved = format_bytes(step.moved_bytes)
-    return (
-        f"a step of {sequences:,}: {_flop(step.flops)} and {moved}, {step.flops / step.moved_bytes:.3g} FLOP per byte"
-    )
-
-
-def _value(figures: list[Explained], name: str) -> float:
-    return next(one.value for one in figures if one.name == name)
+def _lines(asked: _Asked, step: _Step, value: dict[str, float], rates: list[Explained]) -> list[str]:
+    """Return what a person reads: prefill, decode, a step, and what holds it up."""
+    each, moved = _flop(value["prefill_flops_per_token"]), format_bytes(step.moved_bytes)
+    lines = [
+        f"prefill of {asked.tokens:,} tokens: {_flop(value['prefill_flops'])}, {each} a token",
+        f"decode at {asked.tokens:,} tokens: {_flop(value['decode_flops_per_token'])} a token",
+        f"a step of {asked.sequences:,}: {_flop(step.flops)} and {moved}, {step.intensity:.3g} FLOP per byte",
+    ]
+    if asked.device is not None:
+        ridge = value["ridge_flops_per_byte"]
+        bound = "memory" if step.intensity < ridge else "arithmetic"
+        lines.append(f"ridge of {asked.device.name}: {ridge:.3g} FLOP per byte: the step is bound by {bound}")
+    return lines + [f"{one.name.removesuffix('_share').replace('_', ' ')}: {format_share(one.value)}" for one in rates]
 
 
 def _flop(value: float) -> str:
@@ -117,109 +151,92 @@ def _one(name: str, value: float, formula: str, filled: str, source: str, unit: 
     return Explained(name=name, value=value, unit=unit, formula=formula, filled=filled, source=source)
 
 
-def _prefill(record: ModelRecord, tokens: int, cached: int) -> list[Explained]:
+def _prefill(asked: _Asked) -> list[Explained]:
     from llmdrill.estimate.flops import matmul_parameters, prefill_flops
     from llmdrill.estimate.state import state_flops
 
-    total = prefill_flops(record, input_tokens=tokens, cached_tokens=cached)
-    linear, state = 2 * matmul_parameters(record) * tokens, state_flops(record.state, tokens=tokens)
-    parts = f"{figure(linear)} + {figure(total - linear - state)}" + (f" + {figure(state)}" if state else "")
-    formula = "2 × matmul_parameters × tokens + attention" + (" + state" if state else "")
+    tokens, multiplied = asked.tokens, matmul_parameters(asked.record)
+    total = prefill_flops(asked.record, input_tokens=tokens, cached_tokens=asked.cached)
+    state = state_flops(asked.record.state, tokens=tokens)
+    parts = f"2 × {figure(multiplied)} × {figure(tokens)} + {figure(total - 2 * multiplied * tokens - state)}"
+    formula = "2 × matmul_parameters × tokens + attention under a causal mask"
+    if state:
+        parts, formula = f"{parts} + {figure(state)}", f"{formula} + state"
+    each = total / tokens
+    filled = f"{figure(total)} / {figure(tokens)} = {figure(each)}"
     return [
         _one("prefill_flops", total, formula, f"{parts} = {figure(total)}", _KAPLAN),
-        _one(
-            "prefill_flops_per_token",
-            total / tokens,
-            "prefill_flops / tokens",
-            f"{figure(total)} / {figure(tokens)} = {figure(total / tokens)}",
-            "Arithmetic",
-        ),
+        _one("prefill_flops_per_token", each, "prefill_flops / tokens", filled, "Arithmetic"),
     ]
 
 
-def _decode(record: ModelRecord, tokens: int, sequences: int, step: _Step) -> list[Explained]:
-    from llmdrill.estimate.flops import attention_flops, matmul_parameters
-    from llmdrill.estimate.state import state_flops
+def _decode(asked: _Asked, step: _Step) -> list[Explained]:
+    from llmdrill.estimate.flops import explain_attention, matmul_parameters
+    from llmdrill.estimate.state import explain_state_flops
 
-    linear = 2 * matmul_parameters(record)
-    attention = attention_flops(record.attention, tokens=1, context_tokens=tokens, absorbed=True)
-    state = state_flops(record.state, tokens=1)
-    total = linear + attention + state
-    parts = f"{figure(linear)} + {figure(attention)}" + (f" + {figure(state)}" if state else "")
-    formula = "2 × matmul_parameters + attention" + (" + state" if state else "")
-    figures = [
-        _one("decode_flops_per_token", total, formula, f"{parts} = {figure(total)}", _KAPLAN),
-        _one(
-            "attention_flops_per_token",
-            attention,
-            "Σ layers × 2 × heads × (head_dim + value_dim) × min(context, window)",
-            f"at {figure(tokens)} tokens: {figure(attention)}",
-            "Kaplan et al. 2020, arXiv:2001.08361, table 1",
-        ),
-    ]
-    if state:
-        figures.append(
-            _one("state_flops_per_token", state, "layers × operations per value", figure(state), "Arithmetic")
-        )
-    intensity = step.flops / step.moved_bytes
-    figures += [
+    parts = [explain_attention(asked.record.attention, context_tokens=asked.tokens)]
+    formula = "2 × matmul_parameters + attention"
+    if asked.record.state is not None:
+        parts.append(explain_state_flops(asked.record.state))
+        formula += " + state"
+    multiplied, total = matmul_parameters(asked.record), step.flops / asked.sequences
+    filled = " + ".join((f"2 × {figure(multiplied)}", *(figure(one.value) for one in parts)))
+    token = _one("decode_flops_per_token", total, formula, f"{filled} = {figure(total)}", _KAPLAN)
+    return [token, *parts, *_step_figures(asked, step, total)]
+
+
+def _step_figures(asked: _Asked, step: _Step, each: float) -> list[Explained]:
+    all_flops, moved = figure(step.flops), figure(step.moved_bytes)
+    read = f"{figure(step.weights_bytes)} + {figure(step.cache_bytes)} = {moved} B"
+    return [
         _one(
             "step_flops",
             step.flops,
             "decode_flops_per_token × batch",
-            f"{figure(total)} × {sequences} = {figure(step.flops)}",
+            f"{figure(each)} × {asked.sequences} = {all_flops}",
             "Arithmetic",
         ),
         _one(
-            "step_bytes",
-            step.moved_bytes,
-            "weights read + cache and state of the batch",
-            f"{figure(step.weights_bytes)} + {figure(step.cache_bytes)} = {figure(step.moved_bytes)} B",
-            "Arithmetic",
-            "bytes",
+            "step_bytes", step.moved_bytes, "weights read + cache and state of the batch", read, "Arithmetic", "bytes"
         ),
         _one(
             "arithmetic_intensity_flops_per_byte",
-            intensity,
+            step.intensity,
             "step_flops / step_bytes",
-            f"{figure(step.flops)} / {figure(step.moved_bytes)} = {intensity:.4g}",
+            f"{all_flops} / {moved} = {step.intensity:.4g}",
             _ROOFLINE,
         ),
     ]
-    return figures
 
 
-def _step(record: ModelRecord, tokens: int, sequences: int, precision: str | None, kv_dtype: str) -> tuple[str, _Step]:
-    """Return the format of the weights, and what one decode step computes and reads."""
-    from llmdrill.estimate.fit import released_bytes
+def _step(asked: _Asked) -> _Step:
+    """Return what one decode step computes and reads."""
     from llmdrill.estimate.flops import decode_flops
     from llmdrill.estimate.kv_cache import cache_bytes_per_value, index_cache_bytes, kv_cache_bytes
-    from llmdrill.estimate.serving_work import read_parameters
     from llmdrill.estimate.state import state_bytes
+    from llmdrill.estimate.weights_read import weights_read_bytes
 
-    if record.kind == "encoder":
-        raise UsageError(f"'{record.name}' is an encoder: it writes no tokens")
-    name, weights = released_bytes(record, precision)
-    table = 0 if record.tied_embeddings else record.embedding_parameters or 0  # looked up, not read
-    multiplied = (record.parameters or 0) - table
-    lookup = table * (weights / (record.parameters or 1) if name in {"fp32", "fp16", "bf16"} else 2.0)
-    read = (weights - lookup) * read_parameters(record, tokens=sequences) / multiplied
+    record, tokens, sequences = asked.record, asked.tokens, asked.sequences
+    few = record.attention.index_tokens
     cache = kv_cache_bytes(
         record.attention,
-        context_tokens=tokens,
+        context_tokens=tokens if few is None else min(tokens, few),
         sequences=sequences,
-        bytes_per_value=cache_bytes_per_value(kv_dtype.lower()),
+        bytes_per_value=cache_bytes_per_value(asked.kv_dtype),
     )
     cache += index_cache_bytes(record.attention, context_tokens=tokens, sequences=sequences)
     cache += state_bytes(record.state, sequences=sequences)
-    return name, _Step(sequences * decode_flops(record, context_tokens=tokens), read, cache)
+    weights = weights_read_bytes(record, weight_format=asked.precision, tokens=sequences)
+    return _Step(sequences * decode_flops(record, context_tokens=tokens), weights, cache)
 
 
 def _rate(device: Accelerator, name: str) -> float:
+    """Return the peak of the width that weights of a format are multiplied in: 16 bits where they are only stored."""
+    from llmdrill.estimate.memory import BYTES_PER_VALUE
     from llmdrill.estimate.serving_load import peak_flops_per_s
 
-    multiplied = "fp8" if name.startswith("fp8") else "fp4" if name in {"fp4", "mxfp4", "nvfp4"} else "bf16"
-    return peak_flops_per_s(device, multiplied)
+    width = {"fp8-block": "fp8", "mxfp4": "fp4", "nvfp4": "fp4"}.get(name, name)
+    return peak_flops_per_s(device, width if width in BYTES_PER_VALUE else "bf16")
 
 
 def _tokens_per_s(name: str, text: str) -> float:
@@ -227,62 +244,56 @@ def _tokens_per_s(name: str, text: str) -> float:
     return quantity(name, text, "per_second" if "/" in text else "count")
 
 
-def _roofline(device: Accelerator, name: str, step: _Step) -> tuple[list[Explained], str]:
+def _ridge(device: Accelerator, name: str) -> Explained:
     from llmdrill.estimate.flops import ridge_flops_per_byte
 
-    rate = _rate(device, name)
-    ridge = ridge_flops_per_byte(flops_per_s=rate, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s)
-    filled = f"{figure(rate)} / {figure(device.bandwidth_bytes_per_s)} = {ridge:.4g}"
-    one = _one("ridge_flops_per_byte", ridge, "peak FLOP/s / bandwidth", filled, f"{_ROOFLINE}; peaks: {device.source}")
-    bound = "memory" if step.flops / step.moved_bytes < ridge else "arithmetic"
-    return [one], f"ridge of {device.name}: {ridge:.3g} FLOP per byte: the step is bound by {bound}"
+    rate, width = _rate(device, name), device.bandwidth_bytes_per_s
+    ridge = ridge_flops_per_byte(flops_per_s=rate, bandwidth_bytes_per_s=width)
+    filled = f"{figure(rate)} / {figure(width)} = {ridge:.4g}"
+    source = f"{_ROOFLINE}; peaks: {device.source}"
+    return _one("ridge_flops_per_byte", ridge, "peak FLOP/s / bandwidth", filled, source)
 
 
-def _measured(
-    device: Accelerator,
-    name: str,
-    step: _Step,
-    figures: list[Explained],
-    devices: int,
-    sequences: int,
-    decoded: str | None,
-    prefilled: str | None,
-) -> list[Explained]:
-    """Return MFU and MBU of the measurements that were given."""
-    from llmdrill.estimate.flops import mbu_share, mfu_share
+def _decode_use(asked: _Asked, device: Accelerator, step: _Step, measured: str | None) -> list[Explained]:
+    """Return MFU and MBU of a decode throughput that was measured."""
+    from llmdrill.estimate.flops import mbu_share
 
-    rate, found = _rate(device, name), []
-    if decoded is not None:
-        per_s = _tokens_per_s("measured-tokens-per-s", decoded)
-        each = _value(figures, "decode_flops_per_token")
-        used = mfu_share(flops_per_token=each, tokens_per_s=per_s, peak_flops_per_s=rate, devices=devices)
-        step_s = sequences / per_s
-        read = mbu_share(
-            bytes_per_step=step.moved_bytes,
-            step_s=step_s,
-            bandwidth_bytes_per_s=device.bandwidth_bytes_per_s,
-            devices=devices,
-        )
-        filled = f"{figure(each)} × {per_s:g} / ({devices} × {figure(rate)}) = {used:.4g}"
-        found.append(
-            _one("mfu_share", used, "flops_per_token × tokens_per_s / (devices × peak)", filled, _MFU, "share")
-        )
-        width = figure(device.bandwidth_bytes_per_s)
-        filled = f"{figure(step.moved_bytes)} / {step_s:.6g} s / ({devices} × {width}) = {read:.4g}"
-        found.append(_one("mbu_share", read, "step_bytes / step_s / (devices × bandwidth)", filled, _MBU, "share"))
-    if prefilled is not None:
-        per_s = _tokens_per_s("measured-prefill-tokens-per-s", prefilled)
-        each = _value(figures, "prefill_flops_per_token")
-        used = mfu_share(flops_per_token=each, tokens_per_s=per_s, peak_flops_per_s=rate, devices=devices)
-        filled = f"{figure(each)} × {per_s:g} / ({devices} × {figure(rate)}) = {used:.4g}"
-        formula = "prefill_flops_per_token × tokens_per_s / (devices × peak)"
-        found.append(_one("prefill_mfu_share", used, formula, filled, _MFU, "share"))
-    return found
+    if measured is None:
+        return []
+    per_s, width = _tokens_per_s("measured-tokens-per-s", measured), device.bandwidth_bytes_per_s
+    step_s = asked.sequences / per_s
+    read = mbu_share(bytes_per_step=step.moved_bytes, step_s=step_s, bandwidth_bytes_per_s=width, devices=asked.devices)
+    filled = f"{figure(step.moved_bytes)} / {step_s:.9g} / ({asked.devices} × {figure(width)}) = {read:.4g}"
+    formula = "step_bytes / step_s / (devices × bandwidth)"
+    return [
+        _mfu("mfu_share", asked, device, step.flops / asked.sequences, per_s),
+        _one("mbu_share", read, formula, filled, _MBU, "share"),
+    ]
 
 
-def _notes(record: ModelRecord, figures: list[Explained]) -> tuple[str, ...]:
+def _prefill_use(asked: _Asked, device: Accelerator, measured: str | None) -> list[Explained]:
+    """Return MFU of a prefill throughput that was measured."""
+    from llmdrill.estimate.flops import prefill_flops
+
+    if measured is None:
+        return []
+    per_s = _tokens_per_s("measured-prefill-tokens-per-s", measured)
+    total = prefill_flops(asked.record, input_tokens=asked.tokens, cached_tokens=asked.cached)
+    return [_mfu("prefill_mfu_share", asked, device, total / asked.tokens, per_s)]
+
+
+def _mfu(name: str, asked: _Asked, device: Accelerator, each: float, per_s: float) -> Explained:
+    from llmdrill.estimate.flops import mfu_share
+
+    rate = _rate(device, asked.precision)
+    used = mfu_share(flops_per_token=each, tokens_per_s=per_s, peak_flops_per_s=rate, devices=asked.devices)
+    filled = f"{figure(each)} × {per_s:g} / ({asked.devices} × {figure(rate)}) = {used:.4g}"
+    return _one(name, used, "flops_per_token × tokens_per_s / (devices × peak)", filled, _MFU, "share")
+
+
+def _notes(record: ModelRecord, rates: list[Explained]) -> tuple[str, ...]:
     notes = []
-    if any(one.unit == "share" and one.value > 1 for one in figures):
+    if any(one.value > 1 for one in rates):
         notes.append("a share above 100%: more devices, another precision, or tokens that came from a cache?")
     if record.experts is not None:
         notes.append("weights read: the experts that a batch is expected to touch, if tokens choose evenly")

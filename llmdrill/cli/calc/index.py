@@ -152,6 +152,9 @@ def _inputs(design: IndexDesign, effort: _Effort) -> dict[str, object]:
         "probes": effort.probes if lists else None,
         "subquantizers": design.subquantizers if codes else None,
         "code_bits": design.code_bits if codes else None,
+        "ids": design.ids,
+        "originals": design.originals,
+        "cores": effort.cores,
     }
 
 
@@ -172,7 +175,7 @@ def _parts_table(parts: Sequence[IndexPart]) -> Table:
     from llmdrill.table import Table
 
     total = sum(part.size_bytes for part in parts)
-    rows = tuple((part.name, round(part.size_bytes), part.size_bytes / total) for part in parts)
+    rows = tuple((part.name, part.size_bytes, part.size_bytes / total) for part in parts)
     return Table("parts", ("part", "bytes", "share"), rows)
 
 
@@ -202,5 +205,5 @@ def _others(design: IndexDesign, effort: _Effort) -> Table:
             asked = query_distances(way, ef_search=effort.ef_search, probes=effort.probes)
         except LlmdrillError:  # this way does not exist for these numbers
             continue
-        rows.append((name, round(size), size / flat, asked))
+        rows.append((name, size, size / flat, asked))
     return Table("ways to keep them", ("index", "bytes", "share_of_fp32", "query_distances"), tuple(rows))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmdrill.cli.calc.answer import Answer
 from llmdrill.cli.calc.options import Config, Model, On, model_record, share, whole
-from llmdrill.cli.show import count_option
 from llmdrill.errors import UsageError
 from llmdrill.units import format_bytes
 
@@ -42,63 +42,87 @@ def kv(
     usable: Annotated[str, typer.Option(help="Share of the memory that may be filled.")] = "90%",
 ) -> Answer:
     """Size of the key-value cache."""
-    from llmdrill.estimate.kv_cache import cache_bytes_per_value
-
+    if on is None and (tp, precision, usable) != ("1", None, "90%"):
+        raise UsageError("--tp, --precision and --usable ask what fits a device: name it with --on")
     record = model_record(model, config)
-    shape = _shape(record, layers=layers, kv_heads=kv_heads, head_dim=head_dim)
+    shape = _shape(record, {"layers": layers, "kv-heads": kv_heads, "head-dim": head_dim})
     if not context and on is None:
         raise UsageError("--context is missing: tokens of one sequence, such as 128k; or ask what fits with --on")
     tokens = whole("context", context) if context else None
-    resident = count_option("sequences", sequences)
-    value_bytes, block_tokens = cache_bytes_per_value(dtype.lower()), whole("block", block)
-    reserved = _reserved(record, reserve, tokens)
-    figures: list[Explained] = []
-    if tokens is not None:
-        figures += _sizes(shape, tokens, resident, value_bytes)
-        figures += _paging(shape, tokens, resident, value_bytes, block_tokens, reserved)
-    if record is not None and record.state is not None:
-        from llmdrill.estimate.state import explain_state
+    asked = _Asked(
+        record=record,
+        shape=shape,
+        tokens=tokens,
+        sequences=whole("sequences", sequences),
+        dtype=dtype.lower(),
+        block=whole("block", block),
+        reserved=_reserved(record, reserve, tokens),
+    )
+    fit = None if on is None else _fit(asked, on, whole("tp", tp), precision, share("usable", usable, zero=False))
+    return _answer(asked, fit)
 
-        figures.append(explain_state(record.state, sequences=resident))
-    fit = None
-    if on is not None:
-        from llmdrill.estimate.fit import fit_on
 
-        fit = fit_on(
-            _required(record),
-            accelerator=_accelerator(on),
-            tensor_parallel=whole("tp", tp),
-            weight_format=precision,
-            usable_share=share("usable", usable, zero=False),
-            context_tokens=tokens,
-            sequences=resident,
-            cache_bytes_per_value=value_bytes,
-            block_tokens=block_tokens,
-        )
-        figures += fit.figures
-    inputs = _inputs(record, shape, tokens, resident, dtype, block_tokens)
-    if fit is not None:
-        inputs |= {"accelerator": fit.accelerator, "tensor_parallel": fit.placement.tensor_parallel}
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whose cache was asked for, how long, how many, in what layout."""
+
+    record: ModelRecord | None
+    shape: AttentionShape
+    tokens: int | None
+    sequences: int
+    dtype: str
+    block: int
+    reserved: int | None
+
+    @property
+    def value_bytes(self) -> float:
+        from llmdrill.estimate.kv_cache import cache_bytes_per_value
+
+        return cache_bytes_per_value(self.dtype)
+
+
+def _answer(asked: _Asked, fit: Fit | None) -> Answer:
+    figures = [*_sizes(asked), *_paging(asked), *_state(asked), *(fit.figures if fit else ())]
+    guessed = asked.record.guessed if asked.record else ()
     return Answer(
         calculator="kv",
-        lines=(*_lines(figures, resident, block_tokens), *_fit_lines(fit, resident, tokens)),
+        lines=(*_lines(figures, asked), *_fit_lines(fit, asked.sequences, asked.tokens)),
         figures=tuple(figures),
-        inputs=inputs,
-        notes=_notes(record, shape, tokens) + _fit_notes(fit, record) + (record.guessed if record else ()),
+        inputs=_inputs(asked, fit),
+        notes=_notes(asked.record, asked.shape, asked.tokens) + _fit_notes(fit, asked.record) + guessed,
         unknown=_unknown(fit),
     )
+
+
+def _fit(asked: _Asked, on: str, tensor_parallel: int, precision: str | None, usable_share: float) -> Fit:
+    from llmdrill.catalog.load import find_accelerator
+    from llmdrill.estimate.fit import fit_on
+
+    return fit_on(
+        _required(asked.record),
+        accelerator=find_accelerator(on),
+        tensor_parallel=tensor_parallel,
+        weight_format=precision,
+        usable_share=usable_share,
+        context_tokens=asked.tokens,
+        sequences=asked.sequences,
+        cache_bytes_per_value=asked.value_bytes,
+        block_tokens=asked.block,
+    )
+
+
+def _state(asked: _Asked) -> list[Explained]:
+    """Return the state of the layers that keep no cache, if there are such."""
+    from llmdrill.estimate.state import explain_state
+
+    state = asked.record.state if asked.record else None
+    return [] if state is None else [explain_state(state, sequences=asked.sequences)]
 
 
 def _required(record: ModelRecord | None) -> ModelRecord:
     if record is None:
         raise UsageError("--on needs the weights too: give --model or --config")
     return record
-
-
-def _accelerator(name: str) -> Any:  # noqa: ANN401 - a record; importing its type costs every start
-    from llmdrill.catalog.load import find_accelerator
-
-    return find_accelerator(name)
 
 
 def _reserved(record: ModelRecord | None, reserve: str | None, tokens: int | None) -> int | None:
@@ -112,12 +136,16 @@ def _reserved(record: ModelRecord | None, reserve: str | None, tokens: int | Non
     return longest if longest is not None and tokens is not None and longest >= tokens else None
 
 
-def _sizes(shape: AttentionShape, tokens: int, resident: float, value_bytes: float) -> list[Explained]:
+def _sizes(asked: _Asked) -> list[Explained]:
+    """Return the cache of all sequences, of one, and of a token of it."""
     from llmdrill.estimate.explain import Explained, figure
-    from llmdrill.estimate.kv_cache import explain_kv_cache, index_cache_bytes
+    from llmdrill.estimate.kv_cache import explain_index_cache, explain_kv_cache
 
-    total = explain_kv_cache(shape, context_tokens=tokens, sequences=resident, bytes_per_value=value_bytes)
-    each = total.value / resident
+    if asked.tokens is None:
+        return []
+    shape, sequences, value_bytes = asked.shape, asked.sequences, asked.value_bytes
+    total = explain_kv_cache(shape, context_tokens=asked.tokens, sequences=sequences, bytes_per_value=value_bytes)
+    each = total.value / sequences
     figures = [
         total,
         Explained(
@@ -125,79 +153,50 @@ def _sizes(shape: AttentionShape, tokens: int, resident: float, value_bytes: flo
             value=each,
             unit="bytes",
             formula="kv_cache_bytes / sequences",
-            filled=f"{figure(total.value)} / {figure(resident)} = {figure(each)} B",
+            filled=f"{figure(total.value)} / {figure(sequences)} = {figure(each)} B",
             source="Arithmetic",
         ),
         explain_kv_cache(shape, context_tokens=1, bytes_per_value=value_bytes, name="kv_cache_bytes_per_token"),
     ]
     if shape.index_values:
-        index = index_cache_bytes(shape, context_tokens=tokens, sequences=resident)
-        filled = f"{shape.layers} × {shape.index_values} × (1 + 4/128) × {figure(tokens)} × {figure(resident)}"
-        figures.append(
-            Explained(
-                name="index_cache_bytes",
-                value=index,
-                unit="bytes",
-                formula="layers × index_values × (1 + 4/128) × context_tokens × sequences",
-                filled=f"{filled} = {figure(index)} B",
-                source="vLLM, vllm/model_executor/models/deepseek_v2.py, DeepseekV32IndexerCache",
-            )
-        )
+        figures.append(explain_index_cache(shape, context_tokens=asked.tokens, sequences=sequences))
     return figures
 
 
-def _paging(
-    shape: AttentionShape, tokens: int, resident: float, value_bytes: float, block: int, reserved: int | None
-) -> list[Explained]:
+def _paging(asked: _Asked) -> list[Explained]:
     """Return what a paged cache takes and wastes, and what contiguous reservation would waste."""
-    from llmdrill.estimate.explain import Explained, figure
     from llmdrill.estimate.kv_cache import explain_kv_cache
-    from llmdrill.estimate.paging import contiguous_waste_bytes, paged_waste_bytes
+    from llmdrill.estimate.paging import explain_contiguous_waste, explain_paged_waste
 
-    if not shape.layers:
+    if asked.tokens is None or not asked.shape.layers:
         return []
-    waste = paged_waste_bytes(shape, sequences=resident, bytes_per_value=value_bytes, block_tokens=block)
-    filled = f"{shape.layers} × {shape.values_per_token} × {value_bytes:g} × ({block} - 1) / 2 × {figure(resident)}"
+    sequences, value_bytes = asked.sequences, asked.value_bytes
     figures = [
         explain_kv_cache(
-            shape,
-            context_tokens=tokens,
-            sequences=resident,
+            asked.shape,
+            context_tokens=asked.tokens,
+            sequences=sequences,
             bytes_per_value=value_bytes,
-            block_tokens=block,
+            block_tokens=asked.block,
             name="paged_kv_cache_bytes",
         ),
-        Explained(
-            name="paged_waste_bytes",
-            value=waste,
-            unit="bytes",
-            formula="layers × values_per_token × bytes_per_value × (block_tokens - 1) / 2 × sequences",
-            filled=f"{filled} = {figure(waste)} B",
-            source="Kwon et al. 2023, arXiv:2309.06180, section 4; expected over lengths",
-        ),
+        explain_paged_waste(asked.shape, sequences=sequences, bytes_per_value=value_bytes, block_tokens=asked.block),
     ]
-    if reserved is not None:
-        empty = contiguous_waste_bytes(
-            shape,
-            context_tokens=tokens,
-            reserved_tokens=reserved,
-            sequences=resident,
-            bytes_per_value=value_bytes,
-        )
+    if asked.reserved is not None:
         figures.append(
-            Explained(
-                name="contiguous_waste_bytes",
-                value=empty,
-                unit="bytes",
-                formula="kv_cache_bytes(reserved_tokens) - kv_cache_bytes(context_tokens)",
-                filled=f"{figure(reserved)} tokens reserved, {figure(tokens)} used: {figure(empty)} B",
-                source="Kwon et al. 2023, arXiv:2309.06180, section 3",
+            explain_contiguous_waste(
+                asked.shape,
+                context_tokens=asked.tokens,
+                reserved_tokens=asked.reserved,
+                sequences=sequences,
+                bytes_per_value=value_bytes,
             )
         )
     return figures
 
 
-def _lines(figures: list[Explained], resident: float, block: int) -> tuple[str, ...]:
+def _lines(figures: list[Explained], asked: _Asked) -> tuple[str, ...]:
+    resident, block = asked.sequences, asked.block
     value = {one.name: one.value for one in figures}
     lines = []
     if "kv_cache_bytes" in value:
@@ -251,29 +250,27 @@ def _unknown(fit: Fit | None) -> tuple[str, ...]:
     return tuple(name for name, value in answers.items() if value is None)
 
 
-def _inputs(
-    record: ModelRecord | None, shape: AttentionShape, tokens: int | None, resident: float, dtype: str, block: int
-) -> dict[str, Any]:
+def _inputs(asked: _Asked, fit: Fit | None) -> dict[str, Any]:
+    shape = asked.shape
+    placed = {} if fit is None else {"accelerator": fit.accelerator, "tensor_parallel": fit.placement.tensor_parallel}
     return {
-        "model": record.name if record else None,
+        "model": asked.record.name if asked.record else None,
         "attention": shape.kind,
         "layers": shape.layers,
         "kv_heads": shape.kv_heads,
         "head_dim": shape.head_dim,
-        "context_tokens": tokens,
-        "sequences": resident,
-        "dtype": dtype.lower(),
-        "block_tokens": block,
+        "context_tokens": asked.tokens,
+        "sequences": asked.sequences,
+        "dtype": asked.dtype,
+        "block_tokens": asked.block,
+        **placed,
     }
 
 
-def _shape(
-    record: ModelRecord | None, *, layers: str | None, kv_heads: str | None, head_dim: str | None
-) -> AttentionShape:
+def _shape(record: ModelRecord | None, numbers: dict[str, str | None]) -> AttentionShape:
     """Return the shape that the model or the options describe."""
     from llmdrill.catalog.architecture import AttentionShape
 
-    numbers = {"layers": layers, "kv-heads": kv_heads, "head-dim": head_dim}
     given = [name for name, value in numbers.items() if value is not None]
     if record is not None:
         if given:

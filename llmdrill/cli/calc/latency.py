@@ -36,7 +36,9 @@ def latency(
     tp: Annotated[str, typer.Option(help="Devices that attention is split over.")] = "1",
     dp: Annotated[str, typer.Option(help="Groups of them that share out the sequences but not the experts.")] = "1",
     ep: Annotated[str, typer.Option(help="Devices that whole experts are spread over.")] = "1",
-    precision: Annotated[str, typer.Option(help="Of the weights: bf16, fp8, fp4, int8, int4, fp32.")] = "bf16",
+    precision: Annotated[
+        str | None, typer.Option(help="Of the weights: bf16, fp8, fp4, int8, int4, awq-4bit …; default as released.")
+    ] = None,
     kv_dtype: Annotated[str, typer.Option(help="Of the cache: fp16, fp8, int4 …")] = "fp16",
     prefix: Annotated[str, typer.Option(help="Share of a prompt read from a prefix cache: 0.5, 50%.")] = "0",
     accept: Annotated[str | None, typer.Option(help="Speculative decoding: share of drafts accepted.")] = None,
@@ -48,8 +50,11 @@ def latency(
     record = required_model(model, config)
     accelerator = _accelerator(on)
     _check_engine(engine)
+    if accept is None and (draft, draft_cost) != ("4", "0.05"):
+        raise UsageError("--draft and --draft-cost are of speculative decoding: say with --accept what it accepts")
     from llmdrill.estimate.kv_cache import cache_bytes_per_value
     from llmdrill.estimate.serving import serving_estimate
+    from llmdrill.estimate.serving_load import served_precision
 
     found = serving_estimate(
         record,
@@ -60,7 +65,7 @@ def latency(
         tensor_parallel=whole("tp", tp),
         data_parallel=whole("dp", dp),
         expert_parallel=whole("ep", ep),
-        precision=precision.lower(),
+        precision=served_precision(record, precision),
         cache_bytes_per_value=cache_bytes_per_value(kv_dtype.lower()),
         engine=engine,
         batching=batching,
@@ -97,12 +102,13 @@ def _speculation(accept: str | None, draft: str, draft_cost: str) -> Speculation
 def _answer(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate) -> Answer:
     tpot, ttft, total = found.formulas
     predicted = {"ttft_ms": found.ttft_s, "tpot_ms": found.tpot_s, "total_ms": found.total_s}
-    figures = [replace(one, name=f"{one.name.removesuffix('_s')}_ms") for one in (ttft, tpot, total)]
-    load = found.load
+    figures = [*map(_in_ms, (ttft, tpot, total, _wait(found), *found.floors)), *_rates(found)]
+    memory = _memory(found, accelerator)
+    load, unknown = found.load, [one.name for one in figures if not found.fits]
     return Answer(
         calculator="latency",
         lines=_lines(record, accelerator, found, predicted),
-        figures=(*figures, *_more(found)),
+        figures=(*(figures if found.fits else ()), *memory),
         spans={name: Span(one.low_s, one.high_s, one.floor_s) for name, one in predicted.items()},
         inputs={
             "model": record.name,
@@ -119,47 +125,86 @@ def _answer(record: ModelRecord, accelerator: Accelerator, found: ServingEstimat
             "queues": found.queues,
         },
         notes=_notes(record, accelerator, found),
+        unknown=tuple(unknown),
     )
 
 
-def _more(found: ServingEstimate) -> tuple[Explained, ...]:
+def _in_ms(one: Explained) -> Explained:
+    return replace(one, name=f"{one.name.removesuffix('_s')}_ms")
+
+
+def _wait(found: ServingEstimate) -> Explained:
+    """Return the mean wait for a free slot, or for the waves of a static batch before one's own."""
     from llmdrill.estimate.explain import Explained, figure
 
-    load, resident = found.load, found.resident
-    memory = f"{figure(found.weights_bytes)} B of weights + {figure(found.memory_bytes - found.weights_bytes)} B of "
+    point, clients, resident = found.point, figure(found.load.batch), figure(found.resident)
+    formula, filled = "0: every sequence is resident", "0"
+    if found.wait_s and found.batching == "static":
+        formula = "mean over the sequences of the waves before one's own × seconds of a wave"
+        service = found.total_s.value_s - found.wait_s
+        filled = f"{point.waves} waves of {resident}: {figure(found.wait_s / service)} × {figure(service)}"
+    elif found.wait_s:
+        service = found.wait_s * found.resident / (found.load.batch - found.resident)
+        formula = "(clients - resident) / resident × service"
+        filled = f"({clients} - {resident}) / {resident} × {figure(service)}"
+    source = "Little 1961, doi:10.1287/opre.9.3.383"
+    return Explained("wait_s", found.wait_s, "seconds", formula, f"{filled} = {figure(found.wait_s)} s", source)
+
+
+def _rates(found: ServingEstimate) -> tuple[Explained, ...]:
+    """Return the rate of writing now, and while more requests wait than the replica holds."""
+    from llmdrill.estimate.explain import Explained, figure
+    from llmdrill.estimate.serving_point import MOST_SEQUENCES
+
+    load, now, most = found.load, found.output_tokens_per_s, found.max_output_tokens_per_s
+    tokens = f"{figure(load.batch)} × {figure(load.output_tokens)}"
+    together = min(float(found.max_sequences), MOST_SEQUENCES)
+    each = together / most if most else 0.0
     return (
         Explained(
             "output_tokens_per_s",
-            found.output_tokens_per_s,
+            now,
             "per_second",
-            "batch × output_tokens / total",
-            f"{figure(load.batch)} × {figure(load.output_tokens)} / {figure(found.total_s.value_s)} s = "
-            f"{figure(found.output_tokens_per_s)} / s",
+            "batch × output_tokens / seconds until each has its answer",
+            f"{tokens} / {figure(load.batch * load.output_tokens / now)} = {figure(now)} / s",
             "Arithmetic",
         ),
         Explained(
             "max_output_tokens_per_s",
-            found.max_output_tokens_per_s,
+            most,
             "per_second",
             "b / (decode_step(b) + b / output_tokens × stall), b: as many sequences as the memory holds",
-            f"b = {figure(found.max_sequences)}: {figure(found.max_output_tokens_per_s)} / s",
+            f"{figure(together)} / {figure(each)} = {figure(most)} / s",
             f"{found.constants.source}; nothing was fitted to such runs",
         ),
+    )
+
+
+def _memory(found: ServingEstimate, accelerator: Accelerator) -> tuple[Explained, ...]:
+    """Return what the replica holds at this load, and how many sequences it could."""
+    from llmdrill.estimate.explain import Explained, figure
+    from llmdrill.estimate.memory import USABLE_MEMORY_SHARE
+
+    load = found.load
+    fixed, each = found.fixed_bytes, found.sequence_bytes
+    limit = accelerator.memory_bytes * USABLE_MEMORY_SHARE * load.devices
+    room = f"({figure(limit)} - {figure(fixed)}) / {figure(each)}"
+    return (
         Explained(
             "memory_bytes",
             found.memory_bytes,
             "bytes",
-            "weights + cache of the resident sequences at full length, over all devices",
-            f"{memory}{figure(resident)} sequences = {figure(found.memory_bytes)} B",
+            "weights and activations + cache and state of a full-length sequence × resident, over all devices",
+            f"{figure(fixed)} + {figure(each)} × {figure(found.resident)} = {figure(found.memory_bytes)} B",
             "Arithmetic",
         ),
         Explained(
             "max_sequences",
             found.max_sequences,
             "count",
-            "0.9 × (memory − weights) / cache of one full-length sequence, on each device",
-            f"{figure(found.max_sequences)} sequences of {figure(load.input_tokens + load.output_tokens)} tokens",
-            "0.9: TensorRT-LLM's free_gpu_memory_fraction",
+            "⌊(0.9 × memory - weights and activations) / cache and state of a full-length sequence⌋, over all devices",
+            f"⌊{room}⌋ = {figure(found.max_sequences)}",
+            "vLLM counts weights, activations and cache against one share of the memory, 0.9 by default",
         ),
     )
 
@@ -169,16 +214,30 @@ def _lines(
 ) -> tuple[str, ...]:
     load, what = found.load, "clients" if found.batching == "continuous" else "sequences"
     devices = f"{load.devices} × {accelerator.name}"
-    head = f"{record.name} in {load.precision} on {devices}, {found.batching} batching, {load.batch:g} {what}:"
-    lines = [head]
+    lines = [f"{record.name} in {load.precision} on {devices}, {found.batching} batching, {load.batch:g} {what}:"]
+    if not found.fits:
+        return (*lines, "  out of memory: not one sequence fits, so no time is estimated")
     for name, one in predicted.items():
         value, low, high, floor = (_time(each) for each in (one.value_s, one.low_s, one.high_s, one.floor_s))
         lines.append(f"  {name.removesuffix('_ms'):<6}{value}  (80 % band {low} to {high}, floor {floor})")
-    most = f", {found.max_output_tokens_per_s:,.0f}/s at most" if found.fits else ""
-    lines.append(
-        f"  {found.output_tokens_per_s:,.0f} output tokens/s now{most}; {format_bytes(found.memory_bytes)} of memory"
-    )
-    return tuple(lines)
+    if found.queues:
+        lines.append(f"  queues: {_time(found.wait_s)} of the TTFT is the wait for a free slot")
+    rate = f"{found.output_tokens_per_s:,.0f} output tokens/s now, {found.max_output_tokens_per_s:,.0f}/s at most"
+    return (*lines, f"  {rate}; {format_bytes(found.memory_bytes)} of memory")
+
+
+def _shortage(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate) -> str:
+    """Return what one sequence needs and what would hold it."""
+    from llmdrill.estimate.memory import USABLE_MEMORY_SHARE
+    from llmdrill.estimate.placement import Demand, fewest_devices
+
+    load = found.load
+    held = format_bytes(accelerator.memory_bytes * USABLE_MEMORY_SHARE * load.devices)
+    needed = format_bytes(found.fixed_bytes + found.sequence_bytes)
+    demand = Demand(found.weights_bytes, load.input_tokens + load.output_tokens, 1.0, load.cache_bytes_per_value)
+    least = fewest_devices(record, demand, memory_bytes=accelerator.memory_bytes)
+    remedy = "" if least is None else f"; the fewest that hold one: {least.devices} × {accelerator.name}"
+    return f"does not fit: one sequence needs {needed} with the weights, and {held} may be filled{remedy}"
 
 
 def _time(seconds: float) -> str:
@@ -188,19 +247,26 @@ def _time(seconds: float) -> str:
 def _notes(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate) -> tuple[str, ...]:
     notes = list(record.guessed)
     load = found.load
-    if not found.fits:
-        held = format_bytes(accelerator.memory_bytes * load.devices)
-        weights = format_bytes(found.weights_bytes)
-        notes.append(f"does not fit: weights of {weights} and the cache beside them on {held}; times are as if it did")
-    elif found.queues:
-        notes.append(
-            f"{load.batch:g} clients, but the memory holds {found.resident:.3g} sequences: the others wait "
-            f"{_time(found.wait_s)} for a slot, which is in the TTFT"
-        )
+    if found.queues:
+        notes.append(_why_queued(found))
     if load.devices > 1 and accelerator.link_bytes_per_s is None:
         notes.append(f"no link of '{accelerator.name}' is known: PCIe 4 x16 is taken")
-    if found.batching == "continuous":
+    if not found.fits:
+        notes.append(_shortage(record, accelerator, found))
+    elif found.batching == "continuous":
         notes.append("TTFT is the mean over ten requests a client, all clients starting at once")
     else:
         notes.append("TTFT is that of all sequences of the batch, inside the engine; forming the batch is not counted")
     return tuple(notes)
+
+
+def _why_queued(found: ServingEstimate) -> str:
+    """Say what keeps sequences waiting: the memory, or an engine that admits fewer than there are clients."""
+    load, wait = found.load, _time(found.wait_s)
+    if found.batching == "static":
+        waves = f"{found.point.waves} waves of at most {found.resident:g}"
+        return f"queues: the memory does not hold {load.batch:g} sequences at once: {waves}, a mean wait of {wait}"
+    admits = f"the memory holds {found.resident:.3g} sequences"
+    if found.max_sequences >= load.batch:
+        admits = f"{found.constants.name} admits {found.resident:.3g} sequences"
+    return f"queues: {load.batch:g} clients, but {admits}: the others wait {wait} for a slot, which is in the TTFT"

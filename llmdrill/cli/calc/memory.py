@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,55 +40,84 @@ def memory(
     """Memory of a model: weights, cache, state, activations."""
     record = model_record(model, config)
     if record is None:
+        if on is not None or tp is not None or context != "0":
+            raise UsageError("--on, --tp and --context need the layers too: give --model or --config")
         return _bare(params, bits, precision, group)
     if params is not None or bits is not None:
         raise UsageError("give --model, --config, or --params with --bits or --precision: one of the three")
-    from llmdrill.estimate.kv_cache import cache_bytes_per_value
-    from llmdrill.estimate.placement import Demand
-
     name, weights = _weights(record, precision, None if group is None else whole("group", group))
-    tokens = whole("context", context, zero=True)
-    if tokens and record.kind == "encoder":
-        raise UsageError(f"'{record.name}' is an encoder: it keeps no key-value cache, so --context means nothing")
-    demand = Demand(
-        weights_bytes=weights,
-        context_tokens=tokens,
-        sequences=whole("sequences", sequences) if tokens or record.state else 0,
-        cache_bytes_per_value=cache_bytes_per_value(kv_dtype.lower()),
-        batched_tokens=whole("batched-tokens", batched_tokens),
-    )
-    figures = _weight_figures(record, name, weights)
-    placed, device_figures, lines = _place(record, demand, on, tp, share("usable", usable, zero=False))
-    figures += _demand_figures(record, demand, placed) + device_figures
+    demand = _demand(record, weights.value, context, sequences, kv_dtype, batched_tokens)
+    placed = _place(record, demand, on, tp, share("usable", usable, zero=False))
+    return _answer(_Asked(record, name, weights, demand, kv_dtype.lower()), placed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which model, its weights in which format, and what it has to hold."""
+
+    record: ModelRecord
+    weight_format: str
+    weights: Explained
+    demand: Demand
+    kv_dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """The split that was asked for, or the smallest that holds all; ``device`` and ``least`` where one was named."""
+
+    split: Placement
+    device: Accelerator | None = None
+    usable_share: float = 1.0
+    least: Placement | None = None
+
+
+def _answer(asked: _Asked, placed: _Placed) -> Answer:
+    record, split = asked.record, placed.split
+    figures = [*_weight_figures(asked), *_demand_figures(asked, split), *_device_figures(placed)]
     return Answer(
         calculator="memory",
-        lines=(*_lines(record, figures, name), *lines),
+        lines=(*_lines(record, figures, asked.weight_format), *_device_lines(placed)),
         figures=tuple(figures),
         inputs={
             "model": record.name,
-            "precision": name,
+            "precision": asked.weight_format,
             "tied_embeddings": record.tied_embeddings,
-            "context_tokens": tokens,
-            "sequences": int(demand.sequences),
-            "kv_dtype": kv_dtype.lower(),
-            "accelerator": None if on is None else _accelerator(on).name,
-            "tensor_parallel": placed.tensor_parallel,
-            "pipeline_parallel": placed.pipeline_parallel,
-            "fits": placed.fits,
+            "context_tokens": int(asked.demand.context_tokens),
+            "sequences": int(asked.demand.sequences),
+            "kv_dtype": asked.kv_dtype,
+            "accelerator": placed.device.name if placed.device else None,
+            "tensor_parallel": split.tensor_parallel,
+            "pipeline_parallel": split.pipeline_parallel,
+            "fits": split.fits,
         },
-        notes=_notes(record, name, placed) + record.guessed,
+        notes=_notes(record, asked.weight_format, split) + record.guessed,
     )
 
 
-def _accelerator(name: str) -> Accelerator:
-    from llmdrill.catalog.load import find_accelerator
+def _demand(
+    record: ModelRecord, weights: float, context: str, sequences: str, kv_dtype: str, batched_tokens: str
+) -> Demand:
+    from llmdrill.estimate.kv_cache import cache_bytes_per_value
+    from llmdrill.estimate.placement import Demand
 
-    return find_accelerator(name)
+    tokens, together = whole("context", context, zero=True), whole("sequences", sequences)
+    if tokens and record.kind == "encoder":
+        raise UsageError(f"'{record.name}' is an encoder: it keeps no key-value cache, so --context means nothing")
+    if together > 1 and not tokens and record.state is None:
+        raise UsageError("--sequences says how many are resident: say how long each is with --context")
+    return Demand(
+        weights_bytes=weights,
+        context_tokens=tokens,
+        sequences=together if tokens or record.state else 0,
+        cache_bytes_per_value=cache_bytes_per_value(kv_dtype.lower()),
+        batched_tokens=whole("batched-tokens", batched_tokens),
+    )
 
 
 def _bare(params: str | None, bits: str | None, precision: str | None, group: str | None) -> Answer:
     """Answer for a number of parameters alone: what is in 16 bits beside a 4-bit format cannot be known then."""
-    from llmdrill.estimate.memory import GROUP_VALUES, ideal_weights_bytes, weights_bytes
+    from llmdrill.estimate.memory import GROUP_VALUES, bytes_per_value, ideal_weights_bytes, weights_bytes
 
     if params is None:
         raise UsageError("which model? give --model NAME, --config PATH, or --params 7B with --bits or --precision")
@@ -99,13 +129,14 @@ def _bare(params: str | None, bits: str | None, precision: str | None, group: st
         wide = quantity("bits", bits, "count")
         size, told = ideal_weights_bytes(parameters=parameters, bits=wide), f"{wide:g} / 8"
     else:
-        name = "bf16" if precision is None else precision
-        size, told = weights_bytes(parameters=parameters, precision=name, group_values=values), f"bytes of {name}"
+        name = "bf16" if precision is None else precision.lower()
+        size = weights_bytes(parameters=parameters, precision=name, group_values=values)
+        told = f"{bytes_per_value(name):g}" if size >= parameters else f"(0.5 + 2.5 / {values})"
     one = Explained(
         name="weights_bytes",
         value=size,
         unit="bytes",
-        formula="parameters × bits / 8" if bits is not None else "parameters × bytes, and scales of 4-bit groups",
+        formula="parameters × bits / 8" if bits is not None else "parameters × bytes of one, scales of 4-bit groups in",
         filled=f"{figure(parameters)} × {told} = {figure(size)} B",
         source="Arithmetic",
     )
@@ -118,136 +149,127 @@ def _bare(params: str | None, bits: str | None, precision: str | None, group: st
     )
 
 
-def _weights(record: ModelRecord, precision: str | None, group: int | None) -> tuple[str, float]:
-    from llmdrill.estimate.fit import released_bytes
-    from llmdrill.estimate.quantization import checkpoint_bytes
+def _weights(record: ModelRecord, precision: str | None, group: int | None) -> tuple[str, Explained]:
+    from llmdrill.estimate.fit import explain_released
+    from llmdrill.estimate.quantization import FORMATS, explain_checkpoint
 
     if group is None:
-        return released_bytes(record, precision)
+        return explain_released(record, precision)
     name = ("gptq-4bit" if precision is None else precision).lower()
-    return name, checkpoint_bytes(record, weight_format=name, group_values=group)
+    shown = explain_checkpoint(record, weight_format=name, group_values=group)
+    if name not in FORMATS or FORMATS[name].group_values is not None:
+        raise UsageError(f"--group is of GPTQ and AWQ: {name} leaves no choice of it")
+    return name, shown
 
 
 def _count(name: str, value: float, filled: str, source: str) -> Explained:
     return Explained(name=name, value=value, unit="count", formula=name.replace("_", " "), filled=filled, source=source)
 
 
-def _weight_figures(record: ModelRecord, name: str, weights: float) -> list[Explained]:
+def _weight_figures(asked: _Asked) -> list[Explained]:
+    record, weights = asked.record, asked.weights
     parameters, active = float(record.parameters or 0), float(record.active_parameters or 0)
-    figures = [
+    told = figure(active)
+    if record.experts is not None:
+        each, idle = record.experts, record.experts.count - record.experts.per_token
+        told = f"{figure(parameters)} - {figure(each.parameters)} × {idle} / {each.count} = {figure(active)}"
+    wide = weights.value * 8 / parameters
+    filled = f"{figure(weights.value)} × 8 / {figure(parameters)} = {wide:.4g}"
+    return [
         _count("parameters", parameters, figure(parameters), record.source),
-        _count("active_parameters", active, f"all less idle experts: {figure(active)}", record.source),
-    ]
-    linear = record.linear_parameters
-    rest = "" if linear is None else f", {figure(linear)} of them in the layers' matrices"
-    figures.append(
         Explained(
-            name="weights_bytes",
-            value=weights,
-            unit="bytes",
-            formula="quantised × bytes_per_weight + rest × 2",
-            filled=f"{figure(parameters)} parameters{rest}, in {name} = {figure(weights)} B",
-            source=_format_source(name),
-        )
-    )
-    wide = weights * 8 / parameters
-    filled = f"{figure(weights)} × 8 / {figure(parameters)} = {wide:.4g}"
-    return [*figures, _count("bits_per_weight", wide, filled, "Arithmetic")]
+            "active_parameters", active, "count", "parameters - routed experts × idle / all", told, record.source
+        ),
+        weights,
+        Explained("bits_per_weight", wide, "count", "weights_bytes × 8 / parameters", filled, "Arithmetic"),
+    ]
 
 
-def _format_source(name: str) -> str:
-    from llmdrill.estimate.quantization import FORMATS
-
-    if name in FORMATS:
-        return FORMATS[name].source
-    return "ggml-org/llama.cpp@007dbbf3, src/llama-quant.cpp; ggml/src/ggml-common.h"
-
-
-def _demand_figures(record: ModelRecord, demand: Demand, placed: Placement) -> list[Explained]:
-    from llmdrill.estimate.kv_cache import explain_kv_cache
+def _demand_figures(asked: _Asked, split: Placement) -> list[Explained]:
+    from llmdrill.estimate.kv_cache import explain_index_cache, explain_kv_cache
+    from llmdrill.estimate.memory import explain_activations
     from llmdrill.estimate.state import explain_state
 
-    cache = explain_kv_cache(
-        record.attention,
-        context_tokens=demand.context_tokens,
-        sequences=demand.sequences,
-        bytes_per_value=demand.cache_bytes_per_value,
-    )
-    figures = [cache]
-    if record.state is not None:
-        figures.append(explain_state(record.state, sequences=demand.sequences))
-    filled = f"{figure(demand.batched_tokens)} tokens × {record.hidden} wide"
-    figures.append(
-        Explained(
-            name="activation_bytes_per_device",
-            value=placed.activation_bytes,
-            unit="bytes",
-            formula="max(70 MiB, 2 × batched_tokens × hidden × factor)",
-            filled=f"{filled} on {placed.tensor_parallel} = {figure(placed.activation_bytes)} B",
-            source="ai-dynamo/aiconfigurator@00ae653b, src/aiconfigurator/sdk/backends/trtllm_backend.py",
+    record, demand = asked.record, asked.demand
+    shape, tokens, sequences = record.attention, demand.context_tokens, demand.sequences
+    figures = [
+        explain_kv_cache(
+            shape, context_tokens=tokens, sequences=sequences, bytes_per_value=demand.cache_bytes_per_value
         )
-    )
-    parts = (placed.weights_bytes, placed.cache_bytes, placed.state_bytes, placed.activation_bytes)
-    total = placed.total_bytes * placed.devices
-    filled = f"({' + '.join(map(figure, parts))}) × {placed.devices} = {figure(total)} B"
+    ]
+    if shape.index_values:
+        figures.append(explain_index_cache(shape, context_tokens=tokens, sequences=sequences))
+    if record.state is not None:
+        figures.append(explain_state(record.state, sequences=sequences))
     figures.append(
+        explain_activations(record, batched_tokens=demand.batched_tokens, tensor_parallel=split.tensor_parallel)
+    )
+    total = split.total_bytes * split.devices
+    return [
+        *figures,
         Explained(
             name="total_bytes",
             value=total,
             unit="bytes",
             formula="(weights + cache + state + activations on a device) × devices",
-            filled=filled,
+            filled=f"({_parts(split)}) × {split.devices} = {figure(total)} B",
             source="Arithmetic",
-        )
-    )
-    return figures
+        ),
+    ]
 
 
-def _place(
-    record: ModelRecord, demand: Demand, on: str | None, tp: str | None, usable_share: float
-) -> tuple[Placement, list[Explained], list[str]]:
+def _parts(split: Placement) -> str:
+    held = (split.weights_bytes, split.cache_bytes, split.state_bytes, split.activation_bytes)
+    return " + ".join(map(figure, held))
+
+
+def _place(record: ModelRecord, demand: Demand, on: str | None, tp: str | None, usable_share: float) -> _Placed:
     """Return the split that was asked for, or the smallest that holds all."""
+    from llmdrill.catalog.load import find_accelerator
     from llmdrill.estimate.placement import MOST_DEVICES, fewest_devices, place
 
-    devices = None if tp is None else whole("tp", tp)
+    asked = None if tp is None else whole("tp", tp)
     if on is None:
-        return place(record, demand, tensor_parallel=devices or 1), [], []
-    device = _accelerator(on)
-    least = fewest_devices(record, demand, memory_bytes=device.memory_bytes, usable_share=usable_share)
-    if devices is None and least is None:
+        return _Placed(place(record, demand, tensor_parallel=asked or 1))
+    device = find_accelerator(on)
+    memory = device.memory_bytes
+    least = fewest_devices(record, demand, memory_bytes=memory, usable_share=usable_share)
+    if asked is not None:
+        split = place(record, demand, memory_bytes=memory, tensor_parallel=asked, usable_share=usable_share)
+    elif least is not None:
+        split = least
+    else:
         raise UsageError(f"not even {MOST_DEVICES} × {device.name} hold that: ask for less context or fewer sequences")
-    asked = least
-    if devices is not None or asked is None:
-        asked = place(
-            record,
-            demand,
-            memory_bytes=device.memory_bytes,
-            tensor_parallel=devices or 1,
-            usable_share=usable_share,
-        )
-    limit = asked.limit_bytes or 0.0
-    figures = [
-        Explained(
-            name="device_bytes",
-            value=asked.total_bytes,
-            unit="bytes",
-            formula="weights / devices + cache × copies / devices + state / devices + activations",
-            filled=f"{figure(asked.total_bytes)} B of {figure(device.memory_bytes)} × {usable_share:g} = "
-            f"{figure(limit)} B",
-            source=device.source,
-        )
-    ]
-    if least is not None:
-        filled = f"{least.tensor_parallel} × {least.pipeline_parallel} (layers split × groups of layers)"
-        figures.append(_count("devices_needed", float(least.devices), filled, "Search over splits that divide evenly"))
-    return asked, figures, _device_lines(device, asked, least)
+    return _Placed(split, device, usable_share, least)
 
 
-def _device_lines(device: Accelerator, asked: Placement, least: Placement | None) -> list[str]:
-    verdict = "fits" if asked.fits else "does not fit"
-    held = f"{format_bytes(asked.total_bytes)} of {format_bytes(asked.limit_bytes or 0.0)} on each"
-    lines = [f"{asked.devices} × {device.name}: {verdict}, {held}"]
-    if least is not None and not asked.fits:
+def _device_figures(placed: _Placed) -> list[Explained]:
+    split, device, least = placed.split, placed.device, placed.least
+    if device is None:
+        return []
+    of = f"of {figure(device.memory_bytes)} × {placed.usable_share:g} = {figure(split.limit_bytes or 0.0)} B"
+    held = Explained(
+        name="device_bytes",
+        value=split.total_bytes,
+        unit="bytes",
+        formula="weights / devices + cache × copies / devices + state / devices + activations",
+        filled=f"{_parts(split)} = {figure(split.total_bytes)} B {of}",
+        source=device.source,
+    )
+    if least is None:
+        return [held]
+    filled = f"{least.tensor_parallel} × {least.pipeline_parallel} (layers split × groups of layers)"
+    return [held, _count("devices_needed", float(least.devices), filled, "Search over splits that divide evenly")]
+
+
+def _device_lines(placed: _Placed) -> list[str]:
+    split, device, least = placed.split, placed.device, placed.least
+    if device is None:
+        return []
+    verdict = "fits" if split.fits else "does not fit"
+    held = f"{format_bytes(split.total_bytes)} of {format_bytes(split.limit_bytes or 0.0)} on each"
+    lines = [f"{split.devices} × {device.name}: {verdict}, {held}"]
+    if least is not None and not split.fits:
         lines.append(f"fewest that hold it: {least.devices} × {device.name}")
     return lines
 
@@ -273,8 +295,12 @@ def _notes(record: ModelRecord, name: str, placed: Placement) -> tuple[str, ...]
 
     notes = []
     if name in FORMATS and FORMATS[name].scope != "all":
+        own = record.quantization
         head = "embeddings" if record.tied_embeddings else "embeddings, head"
-        notes.append(f"{head}, norms and biases stay in 16 bits")
+        kept = f"{head}, norms and biases stay"
+        if own and own.experts_only and own.format == name:
+            kept = "all but the routed experts stays"
+        notes.append(f"{kept} in 16 bits")
     copies = cache_copies(record.attention, tensor_parallel=placed.tensor_parallel)
     if copies > 1 and placed.cache_bytes:
         notes.append(f"the cache is stored {copies:g} times, as its heads do not split over the devices")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from llmdrill.cli.calc.answer import Answer, Span
 from llmdrill.cli.calc.options import Config, Model, On, quantity, required_model, share, whole
-from llmdrill.cli.show import count_option
 from llmdrill.errors import UsageError
 from llmdrill.units import format_count, format_quantity, format_share, format_usd
 
@@ -28,9 +27,13 @@ _TokensPerS = Annotated[
 ]
 _Batch = Annotated[str | None, typer.Option(help="Requests in flight on a full replica: predicts its rate.")]
 _PerMonth = Annotated[str | None, typer.Option(help="Requests a month: gives replicas and usd_per_month.")]
+_Utilisation = Annotated[str | None, typer.Option(help="Share of full load carried on average: 0.5, 50%; assumed 50%.")]
 _Day = Annotated[
     dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="API price of that day; default the catalogue's.")
 ]
+
+
+_ASSUMED_UTILISATION: Final = 0.5  # nights, weekends and spare replicas counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def selfhost(
     batch: _Batch = None,
     precision: Annotated[str, typer.Option(help="Of the weights: bf16, fp8, int4 …")] = "bf16",
     engine: Annotated[str, typer.Option(help="Serving engine, as the catalogue names it.")] = "default",
-    utilisation: Annotated[str, typer.Option(help="Share of full load carried on average: 0.5, 50%.")] = "50%",
+    utilisation: _Utilisation = None,
     per_month: _PerMonth = None,
     against: Annotated[str | None, typer.Option(help="An API model of the catalogue: gives the break-even.")] = None,
     date: _Day = None,
@@ -79,27 +82,27 @@ def selfhost(
     """Cost on rented accelerators, and the break-even against an API."""
     tokens = _tokens("input", input_), _tokens("output", output)
     devices = whole("tp", tp)
-    carried = share("utilisation", utilisation, zero=False)
+    carried = _ASSUMED_UTILISATION if utilisation is None else share("utilisation", utilisation, zero=False)
     rent = _rent(on, usd_per_hour)
-    if tokens_per_s is not None:
-        if batch is not None or model is not None or config is not None:
-            raise UsageError("give --tokens-per-s (measured), or --model with --batch (predicted): one of the two")
-        rate = _stated(tokens_per_s, tokens[1])
-    else:
+    asked = (model, config, batch, precision, engine)
+    if tokens_per_s is None:
         rate = _predicted(required_model(model, config), on, tokens, batch, devices, precision, engine)
-    volume = None if per_month is None else count_option("per-month", per_month)
+    else:
+        rate = _stated(tokens_per_s, tokens[1], alone=asked == (None, None, None, "bf16", "default"))
     costs = _costs(rent, rate, tokens, devices, carried)
-    fleet = _fleet(rent, rate, devices, carried, volume)
+    spans = _spans(costs[1].value, rate)
+    fleet = _fleet(rent, rate, devices, carried, per_month)
     versus = _versus(against, date.date() if date else None, tokens, rent, rate, devices, carried)
     return Answer(
         calculator="selfhost",
-        lines=(_line(costs, rent, devices, carried), *fleet.lines, *versus.lines),
+        lines=(_line(costs, rent, devices, carried), *_band_line(spans), *fleet.lines, *versus.lines),
         figures=(*costs, *fleet.figures, *versus.figures),
-        spans=_spans(costs[1].value, rate),
+        spans=spans,
         unknown=(*fleet.unknown, *versus.unknown),
         inputs={
             "accelerator": on,
             "devices_per_replica": devices,
+            "usd_per_hour": rent.usd_per_hour,
             "rent_source": rent.source,
             "utilisation_share": carried,
             "input_tokens": tokens[0],
@@ -107,14 +110,20 @@ def selfhost(
             **rate.inputs,
             **versus.inputs,
         },
-        notes=(*rate.notes, *versus.notes),
+        notes=(f"Rent: {rent.source}.", *_assumed(utilisation), *rate.notes, *versus.notes),
     )
+
+
+def _assumed(utilisation: str | None) -> tuple[str, ...]:
+    if utilisation is not None:
+        return ()
+    return (f"assumed: {format_share(_ASSUMED_UTILISATION)} utilisation; the cost goes with one over it",)
 
 
 def _tokens(name: str, text: str) -> float:
     if not text:
         raise UsageError(f"--{name} is missing: tokens of one request, such as 500")
-    return count_option(name, text)
+    return quantity(name, text, "count")
 
 
 def _rent(on: str | None, usd_per_hour: str | None) -> _Rent:
@@ -131,9 +140,12 @@ def _rent(on: str | None, usd_per_hour: str | None) -> _Rent:
     return _Rent(rental.usd_per_hour, f"{rental.provider}, {rental.source}, {rental.date}")
 
 
-def _stated(tokens_per_s: str, output_tokens: float) -> _Rate:
+def _stated(tokens_per_s: str, output_tokens: float, *, alone: bool) -> _Rate:
     from llmdrill.estimate.explain import figure
 
+    if not alone:
+        predicted = "--model with --batch, --precision and --engine (predicted)"
+        raise UsageError(f"give --tokens-per-s (measured), or {predicted}: one of the two")
     written = quantity("tokens-per-s", tokens_per_s, "per_second")
     filled = f"{figure(written)} / {figure(output_tokens)}"
     return _Rate(written / output_tokens, filled, "your figure", inputs={"throughput": "stated"})
@@ -154,7 +166,7 @@ def _predicted(
     from llmdrill.estimate.serving import serving_estimate
 
     accelerator: Accelerator = find_accelerator(on)
-    together = count_option("batch", batch)
+    together = quantity("batch", batch, "count")
     found = serving_estimate(
         record,
         accelerator,
@@ -186,13 +198,22 @@ def _of_estimate(found: ServingEstimate, together: float, output_tokens: float, 
     )
     return _Rate(
         middle,
-        f"{together:.6g} / ({ttft.value_s:.4g} + {output_tokens - 1:.6g} × {tpot.value_s:.4g})",
+        f"{together:.6g} / ({ttft.value_s:.6g} + {output_tokens - 1:.6g} × {tpot.value_s:.6g})",
         found.formulas[0].source,
         low_per_s=low,
         high_per_s=high,
         inputs={"throughput": "predicted", **asked, "ttft_s": ttft.value_s, "tpot_s": tpot.value_s},
-        notes=("The throughput is predicted: low and high are both times at the ends of their 80 % bands.",),
+        notes=(
+            "The throughput is predicted: the band is that of both times at the ends of their 80 % bands.",
+            *_queue_note(found, together),
+        ),
     )
+
+
+def _queue_note(found: ServingEstimate, together: float) -> tuple[str, ...]:
+    if not found.queues:
+        return ()
+    return (f"{together:g} requests are in flight, but the memory holds {found.resident:.3g}: the others queue.",)
 
 
 def _costs(
@@ -241,13 +262,14 @@ class _Part:
     notes: tuple[str, ...] = ()
 
 
-def _fleet(rent: _Rent, rate: _Rate, devices: int, carried: float, volume: float | None) -> _Part:
+def _fleet(rent: _Rent, rate: _Rate, devices: int, carried: float, per_month: str | None) -> _Part:
     """Return replicas and rent of a month's volume."""
     from llmdrill.estimate.explain import Explained
     from llmdrill.estimate.selfhost import rental_usd_per_month, replicas_for
 
-    if volume is None:
+    if per_month is None:
         return _Part(unknown=("replicas", "usd_per_month"))
+    volume = quantity("per-month", per_month, "count")
     count = replicas_for(requests_per_month=volume, requests_per_s=rate.per_s, utilisation=carried)
     month = rental_usd_per_month(usd_per_hour=rent.usd_per_hour, devices=count * devices)
     return _Part(
@@ -288,17 +310,20 @@ def _versus(
     """Return the break-even against an API model."""
     names = ("api_usd_per_request", "break_even_requests_per_month", "always_cheaper_requests_per_month")
     if against is None:
+        if day is not None:
+            raise UsageError("--date is the day of the API's price: it needs --against")
         return _Part(unknown=names)
     from llmdrill.catalog.load import find_price
     from llmdrill.catalog.price import of_named_provider
-    from llmdrill.estimate.cost import api_request_usd
+    from llmdrill.estimate.cost import explain_api_cost
     from llmdrill.estimate.explain import Explained
     from llmdrill.estimate.selfhost import break_even
 
     price = of_named_provider(find_price(against, date=day), against)
     if price.is_free:
         raise UsageError(f"'{price.name}' is free of charge: nothing breaks even against it")
-    api = api_request_usd(price, input_tokens=tokens[0], output_tokens=tokens[1])
+    request = explain_api_cost(price, requests=1, input_tokens=tokens[0], output_tokens=tokens[1])
+    api = request.value
     found = break_even(
         api_usd_per_request=api,
         usd_per_hour=rent.usd_per_hour,
@@ -307,17 +332,15 @@ def _versus(
         utilisation=carried,
     )
     month = f"{rent.usd_per_hour:g} × {devices} × 730"
-    source = f"{price.source}, price known on {price.date}"
-    figures = [Explained(names[0], api, "usd", "as `calc cost`", f"${api:.6g}", source)]
+    figures = [replace(request, name=names[0])]
     formula = "replicas × rent of a month / API price of a request"
     for name, value, count in (
         (names[1], found.first_requests_per_month, found.first_replicas),
         (names[2], found.always_requests_per_month, found.always_replicas),
     ):
         if value is not None:
-            figures.append(
-                Explained(name, value, "count", formula, f"{count} × {month} / ${api:.6g} = {value:,.6g}", "Arithmetic")
-            )
+            filled = f"{count} × {month} / ${api:.6g} = {value:,.6g}"
+            figures.append(Explained(name, value, "count", formula, filled, "Arithmetic"))
     given = {one.name for one in figures}
     return _Part(
         figures=tuple(figures),
@@ -331,7 +354,8 @@ def _versus(
 def _verdict(found: BreakEven, name: str, api: float) -> str:
     full = format_usd(found.full_usd_per_request)
     if found.first_requests_per_month is None:
-        return f"{name} at {format_usd(api)} a request is cheaper at any volume: a full replica costs {full} a request"
+        own = f"so used, a replica costs {full} a request"
+        return f"{name} at {format_usd(api)} a request is cheaper at any volume: {own}"
     first = (
         f"cheaper than {name} ({format_usd(api)}) from {format_count(found.first_requests_per_month)} requests a month"
     )
@@ -350,8 +374,15 @@ def _line(costs: tuple[Explained, ...], rent: _Rent, devices: int, carried: floa
     return (
         f"{format_usd(value['usd_per_request'])} a request, "
         f"{output} per million output tokens ({total} of all tokens), "
-        f"at {load} on {devices} x {format_usd(rent.usd_per_hour)} an hour ({rent.source})"
+        f"at {load} on {devices} x {format_usd(rent.usd_per_hour)} an hour"
     )
+
+
+def _band_line(spans: dict[str, Span]) -> tuple[str, ...]:
+    if not spans:
+        return ()
+    each = spans["usd_per_request"]
+    return (f"80 % band: {format_usd(each.low)} to {format_usd(each.high)} a request",)
 
 
 def _spans(usd_per_request: float, rate: _Rate) -> dict[str, Span]:

@@ -31,6 +31,8 @@ def output_tokens(file: str, column: str | None = None) -> tuple[float, ...]:
     name = name_of(file)
     found: list[float] = []
     for line, row in _rows(_text(file), name):
+        if None in row:  # where csv puts what stands behind the last column, such as the 000 of 1,000
+            raise _mistake(name, line, "has more cells than the header; write numbers without commas")
         key = column or next((one for one in COLUMNS if one in row), None)
         if key is None or key not in row:
             wanted = f"no column '{column}'" if column else f"none of the columns {', '.join(COLUMNS)}"
@@ -42,7 +44,7 @@ def output_tokens(file: str, column: str | None = None) -> tuple[float, ...]:
     return answers
 
 
-def _rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str | None, Any]]]:
     """Yield rows with their line: JSON objects where the first line is one, else CSV."""
     lines = text.splitlines()
     if not text.lstrip().startswith(("{", "[")):

@@ -66,7 +66,17 @@ def train(
         step=Step(whole("seq", seq), whole("micro-batch", micro_batch), recompute),
         device=_device(on, memory, mfu, usd_per_hour),
     )
+    _require_sense(plan)
     return _answer(plan)
+
+
+def _require_sense(plan: Plan) -> None:
+    if plan.adapters and plan.budget_flops:
+        raise UsageError("--budget is for --method full: a scaling law knows nothing of adapters")
+    if plan.record and plan.split.pipeline > plan.record.layers:
+        raise UsageError(
+            f"--pp {plan.split.pipeline} is too many stages for the {plan.record.layers} layers of '{plan.record.name}'"
+        )
 
 
 def _split(zero: str, dp: str, tp: str, pp: str, microbatches: str | None, *, sequence_parallel: bool) -> Parallelism:

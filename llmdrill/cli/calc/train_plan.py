@@ -248,6 +248,7 @@ def bubble_figures(plan: Plan) -> list[Explained]:
 def time_notes(plan: Plan, value: Mapping[str, float]) -> list[str]:
     """Return what the time and the rent rest on."""
     notes, rental = [], plan.device.rental
+    extra = value.get("attention_share", 0) * 6 * plan.active * (plan.tokens or 0) / value["training_flops"]
     if plan.device.mfu_assumed:
         notes.append(
             "assumed: MFU 0.4; 46 published bf16 runs of 1B to 13B models reached 0.26 to 0.46 on H100 (median 0.41) "
@@ -255,9 +256,10 @@ def time_notes(plan: Plan, value: Mapping[str, float]) -> list[str]:
         )
     if plan.step.recomputation == "full":
         notes.append("full recomputation repeats the forward pass, 2ND operations that no MFU counts")
-    if value.get("attention_share", 0) > _WORTH_SAYING:
-        more = format_share(value["attention_share"])
-        notes.append(f"attention adds {more} to 6ND at {plan.step.sequence_tokens:,} tokens, and as much to the time")
+    if extra > _WORTH_SAYING:
+        of = "the frozen model's operations" if plan.adapters else "6ND"
+        where = f"{format_share(extra)} to {of} at {plan.step.sequence_tokens:,} tokens"
+        notes.append(f"attention adds {where}, and as much to the time")
     if "pipeline_bubble_share" in value:
         notes.append("the MFU is taken to hold with the pipeline's idle time included")
     if rental:
@@ -275,6 +277,11 @@ def memory_notes(plan: Plan, value: Mapping[str, float]) -> list[str]:
             "the scaling laws are of dense models; all parameters are put in, while FLOP count the active ones"
         )
     if "activations_bytes" in value:
+        step, s = plan.step, "" if plan.step.micro_batch == 1 else "s"
+        notes.append(
+            f"memory is that of {step.micro_batch:,} sequence{s} of {step.sequence_tokens:,} tokens at once, "
+            f"recomputation {step.recomputation}; see --micro-batch, --seq and --recompute"
+        )
         notes.append("activations are those of a GPT block; with a gated MLP expect 6 % less to 9 % more")
     if plan.method == "qlora":
         notes.append("the 4-bit base of LLaMA-7B measures 5,048 MB in QLoRA's paper; the arithmetic gives 3,866")

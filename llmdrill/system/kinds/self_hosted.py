@@ -14,8 +14,8 @@ from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.queueing import resident_batch, wait_probability
 from llmdrill.estimate.selfhost import rental_usd_per_month
 from llmdrill.estimate.serving import DEFAULT_ENGINE
-from llmdrill.estimate.serving_load import Load
-from llmdrill.estimate.serving_point import most_resident, sequence_bytes
+from llmdrill.estimate.serving_load import Load, served_precision
+from llmdrill.estimate.serving_point import most_resident, replica_bytes
 from llmdrill.estimate.serving_steps import Passes, passes
 from llmdrill.estimate.serving_work import device_weights_bytes
 from llmdrill.system.kinds.base import Cost, Latency, Memory, Timing, explain
@@ -136,14 +136,16 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
 
     model, accelerator = find_model(call.model), find_accelerator(str(call.on))
     constants, notes = _constants(call.engine)
-    context_load = Load(1.0, sent.mean, max(written.mean, 1.0), call.tensor_parallel, call.precision)
+    stated = call.precision if "precision" in call.model_fields_set else None
+    precision = served_precision(model, stated)
+    context_load = Load(1.0, sent.mean, max(written.mean, 1.0), call.tensor_parallel, precision)
     held = most_resident(model, accelerator, context_load)
     return Replica(
         model,
         accelerator,
         constants,
         call.tensor_parallel,
-        call.precision,
+        precision,
         sent.mean,
         max(sent.mean * (1.0 - cached_share(call, at)), 1.0),
         max(written.mean, 1.0),
@@ -263,18 +265,18 @@ def _band(replica: Replica) -> str:
 
 
 def self_hosted_memory(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) -> Memory:
-    """Return weights and the caches of the sequences resident in the busy hour, all replicas."""
+    """Return weights, activations and the caches of the sequences resident in the busy hour, all replicas."""
     replica = replica_of(call, at, sent, written)
     others = replica.resident()
     batch = replica.most_sequences if others is None else min(others + 1.0, replica.most_sequences)
-    cache = batch * sequence_bytes(replica.model, replica.load) * replica.tensor_parallel
-    held = call.replicas * (replica.weights_bytes + cache)
+    each = replica_bytes(replica.model, replica.load, resident=batch)
+    held = call.replicas * each
     shown = explain(
         "memory_bytes",
         held,
         "bytes",
-        "replicas × (weights + key-value cache of the resident sequences at full length)",
-        f"{call.replicas} × ({figure(replica.weights_bytes)} + {figure(cache)})",
+        "replicas × (weights + activations, cache and state of the resident sequences at full length)",
+        f"{call.replicas} × ({figure(replica.weights_bytes)} + {figure(each - replica.weights_bytes)})",
         "counting",
     )
     return Memory(held, (shown,))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
-from llmdrill.estimate.explain import Explained, figure
-from llmdrill.estimate.retrieval_index import explain_hnsw_index, flat_index_bytes
+from pydantic import model_validator
+
+from llmdrill.estimate.checks import NumberError
+from llmdrill.estimate.index_memory import BITS, IndexDesign, explain_index_memory, index_parts
 from llmdrill.fields import Count, Positive, Usd  # noqa: TC001 - pydantic reads the annotations
 from llmdrill.system.kinds.base import (
     Cost,
@@ -20,10 +22,17 @@ from llmdrill.system.kinds.base import (
 )
 from llmdrill.system.kinds.passages import chunk_count, vector_dimensions
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmdrill.estimate.explain import Explained
+    from llmdrill.estimate.index_memory import VectorType
+
 SCAN_BYTES_PER_S: Final = 10e9
 CALL_S: Final = (0.002, 0.006)
 UNSIZED_S: Final = (0.010, 0.040)
 HNSW_S: Final = (0.004, 0.015)
+VALUE_TYPES: Final[Mapping[float, VectorType]] = {bits / 8: dtype for dtype, bits in BITS.items()}
 HNSW_LINKS: Final = 32  # assumed M: neighbours of a vector on the upper levels, twice that on the lowest
 SCAN_WHY: Final = (
     "a flat search is assumed to scan 10 GB/s (one processor core over memory) after a call of 2 ms (p95 6 ms)"
@@ -41,6 +50,11 @@ class VectorSearch(StageBase):
     index: Literal["flat", "hnsw"] = "flat"
     bytes_per_value: Count = 4.0
     usd_per_month: Usd = 0.0
+
+    @model_validator(mode="after")
+    def _of_a_known_type(self) -> Self:
+        _value_type(self.bytes_per_value)
+        return self
 
     def passages(self) -> int:
         """Return k."""
@@ -74,16 +88,22 @@ class VectorSearch(StageBase):
         if chunks is None or dimensions is None:
             return Memory(None, notes=("the index memory is unknown: the number of chunks or dimensions is not given",))
         links = HNSW_LINKS if self.index == "hnsw" else 0
-        shown = explain_index(
-            vectors=round(chunks), dimensions=dimensions, links=links, each_bytes=self.bytes_per_value
-        )
+        vectors = max(1, round(chunks))
+        shown = explain_index(vectors=vectors, dimensions=dimensions, links=links, each_bytes=self.bytes_per_value)
         return Memory(shown.value, (shown,))
 
 
-def explain_index(*, vectors: float, dimensions: float, links: float, each_bytes: float) -> Explained:
+def explain_index(*, vectors: int, dimensions: int, links: int, each_bytes: float) -> Explained:
     """Return the memory of a vector index with its formula: flat if it has no links, else a graph."""
-    if links:
-        return explain_hnsw_index(vectors=vectors, dimensions=dimensions, links=links, bytes_per_value=each_bytes)
-    value = flat_index_bytes(vectors=vectors, dimensions=dimensions, bytes_per_value=each_bytes)
-    filled = f"{figure(vectors)} × {figure(dimensions)} × {each_bytes:g}"
-    return explain("index_bytes", value, "bytes", "vectors × dimensions × bytes per value", filled, "counting")
+    kind: Literal["flat", "hnsw"] = "hnsw" if links else "flat"
+    dtype = _value_type(each_bytes)
+    return explain_index_memory(
+        index_parts(IndexDesign(kind, vectors=vectors, dimensions=dimensions, dtype=dtype, links=links))
+    )
+
+
+def _value_type(each_bytes: float) -> VectorType:
+    if each_bytes not in VALUE_TYPES:
+        known = ", ".join(f"{one:g} ({dtype})" for one, dtype in VALUE_TYPES.items())
+        raise NumberError(f"bytes_per_value must be one of {known}, got {each_bytes:g}")
+    return VALUE_TYPES[each_bytes]

@@ -1,0 +1,612 @@
+/* One step of a Llama-family decoder: a few new tokens in, their logits out, one parallel region for all of it.
+
+   At one token a step reads every weight once and does little with it, so the time is that of reading memory. Hence:
+   weights as fp32, bf16 or int8, each row read once for all new tokens; no call, no allocation and no library between
+   the layers; threads that wait for each other by spinning.
+
+   Weights lie row by row, columns padded with zeros to whole GROUPs and rows to whole BLOCKs, so no loop has a rest.
+   int8 has one scale a row; the activations that meet it are rounded to int8 with one scale a GROUP.
+   The loops are plain C, compiled once for each instruction set (the compiler vectorises them); only the int8 dot
+   product names instructions. The wrapper (engine.py) checks every argument: nothing here does. */
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define PAUSE() _mm_pause()
+#else
+#define PAUSE() ((void)0)
+#endif
+
+#define GROUP 64          /* columns: one scale of the activations, and one cache line of int8 */
+#define BLOCK 4           /* rows that are multiplied together, so that an activation is loaded once for all of them */
+#define MAX_ROWS 32       /* new tokens of one step, of all sequences together */
+#define MAX_HEAD_DIM 512
+#define POSITIONS 128     /* cached positions whose scores are held at once */
+#define SPINS_ASLEEP 4000 /* a worker looks this often for the next step (100-200 us) before it sleeps */
+#define SPINS_YIELD 2000  /* and at a barrier this often before it offers its core to somebody else */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { FP32, BF16, INT8, TYPES };
+enum { SCALAR, AVX2, AVX512, VNNI, PATHS };
+
+typedef struct {
+    int64_t rows, columns, stride; /* as the model has them; columns in memory */
+    const void *values;
+    const float *scales; /* of each row; int8 only */
+} Matrix;
+
+typedef struct {
+    const float *attention_norm, *mlp_norm, *qkv_bias; /* the bias may be null */
+    Matrix qkv, out, gate_up, down;
+} Layer;
+
+typedef struct {
+    int64_t layers, hidden, heads, kv_heads, head_dim, intermediate, weight_type, cache_type;
+    double norm_eps;
+    const Layer *layer;
+    const float *norm, *cos, *sin; /* cos and sin: (positions, head_dim / 2) */
+    Matrix head;
+} Model;
+
+typedef struct {
+    int64_t rows;                           /* new tokens */
+    const int64_t *sequence, *position;     /* of each; those of one sequence in rising order */
+    float *x;                               /* (rows, hidden): their embeddings, overwritten */
+    void *cache;                            /* (layers, 2, sequences, kv_heads, capacity, head_dim) */
+    int64_t sequences, capacity;
+    float *logits;                          /* (rows, vocab) */
+} Step;
+
+/* One row of activations as a dot product reads it. */
+typedef struct {
+    const float *values;
+    const int8_t *rounded;
+    const float *scales; /* of each GROUP */
+    float offset;        /* 128 * sum of scale * rounded: what shifting int8 weights to unsigned adds */
+} Input;
+
+typedef void Dot(const void *const row[BLOCK], const Input *x, int64_t stride, float *out);
+typedef void Attend(const float *q, const void *keys, const void *values, int64_t length, int64_t size, float *out);
+typedef float Round(const float *x, int64_t stride, int8_t *rounded, float *scales);
+typedef void Gate(float *gate, const float *up, int64_t count);
+typedef uint64_t Read(const uint64_t *words, int64_t count);
+
+typedef struct {
+    Dot *dot[TYPES];
+    Attend *attend[BF16 + 1];
+    Round *round;
+    Gate *gate;
+    Read *read;
+} Kernels;
+
+/* ---- arithmetic, compiled once for each instruction set ---------------------------------------------------------- */
+
+INLINE float from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+INLINE uint32_t to_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+INLINE float at(const void *values, int64_t index, int type) {
+    return type == FP32 ? ((const float *)values)[index] : from_bits((uint32_t)((const uint16_t *)values)[index] << 16);
+}
+
+INLINE uint16_t to_bf16(float value) { /* to the nearest, ties to even, as torch rounds */
+    uint32_t bits = to_bits(value);
+    return value != value ? 0x7fc0 : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE float nearest(float x) { /* to the nearest whole number, for |x| < 2^22, in any instruction set */
+    return x + 12582912.f - 12582912.f;
+}
+
+INLINE float exponential(float x) { /* relative error under 2e-7, and it vectorises */
+    x = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
+    float n = nearest(x * 1.44269504f), r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691e-4f;
+    p = p * r + 1.3981999e-3f, p = p * r + 8.3334519e-3f, p = p * r + 4.1665796e-2f;
+    p = p * r + 1.6666666e-1f, p = p * r + 5.0000001e-1f;
+    return (p * r * r + r + 1.f) * from_bits((uint32_t)((int32_t)n + 127) << 23);
+}
+
+INLINE void dot_float(const void *const row[BLOCK], const float *x, int64_t count, float *out, int type) {
+    float a = 0, b = 0, c = 0, d = 0;
+    const void *ra = row[0], *rb = row[1], *rc = row[2], *rd = row[3];
+#pragma omp simd reduction(+ : a, b, c, d)
+    for (int64_t i = 0; i < count; i++) {
+        a += at(ra, i, type) * x[i], b += at(rb, i, type) * x[i];
+        c += at(rc, i, type) * x[i], d += at(rd, i, type) * x[i];
+    }
+    out[0] = a, out[1] = b, out[2] = c, out[3] = d;
+}
+
+/* Round a row group by group; an INT8 dot product reads the result. */
+INLINE float round_groups(const float *x, int64_t stride, int8_t *rounded, float *scales) {
+    float offset = 0;
+    for (int64_t g = 0; g < stride / GROUP; g++) {
+        const float *from = x + g * GROUP;
+        int8_t *to = rounded + g * GROUP;
+        float largest = 0;
+        int32_t sum = 0;
+#pragma omp simd reduction(max : largest)
+        for (int i = 0; i < GROUP; i++) largest = fabsf(from[i]) > largest ? fabsf(from[i]) : largest;
+        float scale = largest / 127.f, inverse = largest > 1e-30f ? 127.f / largest : 0.f;
+#pragma omp simd reduction(+ : sum)
+        for (int i = 0; i < GROUP; i++) {
+            int32_t whole = (int32_t)nearest(from[i] * inverse);
+            to[i] = (int8_t)whole, sum += whole;
+        }
+        scales[g] = scale, offset += 128.f * scale * (float)sum;
+    }
+    return offset;
+}
+
+/* One head's query over `length` cached positions; the softmax is kept running from one piece to the next. */
+INLINE void attend_over(const float *q, const void *keys, const void *values, int64_t length, int64_t size, float *out,
+                        int type) {
+    const int64_t width = type == FP32 ? 4 : 2;
+    float scores[POSITIONS + BLOCK], highest = -INFINITY, total = 0, scale = 1.f / sqrtf((float)size);
+    memset(out, 0, (size_t)size * sizeof *out);
+    for (int64_t start = 0; start < length; start += POSITIONS) {
+        int64_t count = length - start < POSITIONS ? length - start : POSITIONS;
+        const char *k = (const char *)keys + start * size * width, *v = (const char *)values + start * size * width;
+        float before = highest;
+        for (int64_t i = 0; i < count; i += BLOCK) {
+            const void *row[BLOCK];
+            for (int64_t j = 0; j < BLOCK; j++) row[j] = k + (i + j < count ? i + j : count - 1) * size * width;
+            dot_float(row, q, size, scores + i, type);
+        }
+#pragma omp simd reduction(max : highest)
+        for (int64_t i = 0; i < count; i++) highest = scores[i] * scale > highest ? scores[i] * scale : highest;
+        float kept = exponential(before - highest), sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < count; i++) sum += scores[i] = exponential(scores[i] * scale - highest);
+        for (int64_t i = count; i < count + BLOCK; i++) scores[i] = 0;
+        total = total * kept + sum;
+        for (int64_t j = 0; j < size; j++) out[j] *= kept;
+        for (int64_t i = 0; i < count; i += BLOCK) {
+            const void *row[BLOCK];
+            for (int64_t j = 0; j < BLOCK; j++) row[j] = v + (i + j < count ? i + j : count - 1) * size * width;
+            const void *ra = row[0], *rb = row[1], *rc = row[2], *rd = row[3];
+            float a = scores[i], b = scores[i + 1], c = scores[i + 2], d = scores[i + 3];
+#pragma omp simd
+            for (int64_t j = 0; j < size; j++)
+                out[j] += a * at(ra, j, type) + b * at(rb, j, type) + c * at(rc, j, type) + d * at(rd, j, type);
+        }
+    }
+    for (int64_t j = 0; j < size; j++) out[j] /= total;
+}
+
+INLINE void silu_gate(float *gate, const float *up, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) gate[i] = gate[i] / (1.f + exponential(-gate[i])) * up[i];
+}
+
+INLINE uint64_t read_words(const uint64_t *words, int64_t count) {
+    uint64_t sum = 0;
+#pragma omp simd reduction(^ : sum)
+    for (int64_t i = 0; i < count; i++) sum ^= words[i];
+    return sum;
+}
+
+static void dot_int8_scalar(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
+    for (int r = 0; r < BLOCK; r++) {
+        const int8_t *w = row[r];
+        out[r] = 0;
+        for (int64_t g = 0; g < stride / GROUP; g++) {
+            int32_t sum = 0;
+            for (int64_t i = g * GROUP; i < (g + 1) * GROUP; i++) sum += (int32_t)w[i] * x->rounded[i];
+            out[r] += x->scales[g] * (float)sum;
+        }
+    }
+}
+
+#if defined(__x86_64__)
+#define FOR_AVX2 __attribute__((target("avx2,fma")))
+#define FOR_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define FOR_VNNI __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+
+FOR_AVX2 static void dot_int8_avx2(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
+    __m256 total[BLOCK];
+    for (int r = 0; r < BLOCK; r++) total[r] = _mm256_setzero_ps();
+    for (int64_t g = 0; g < stride / GROUP; g++) {
+        const __m256 scale = _mm256_set1_ps(x->scales[g]);
+        for (int r = 0; r < BLOCK; r++) {
+            __m256i sum = _mm256_setzero_si256();
+            for (int64_t i = g * GROUP; i < (g + 1) * GROUP; i += 32) { /* |w| * (x with w's sign): no sum overflows */
+                __m256i w = _mm256_loadu_si256((const void *)((const int8_t *)row[r] + i));
+                __m256i signed_x = _mm256_sign_epi8(_mm256_loadu_si256((const void *)(x->rounded + i)), w);
+                __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), signed_x);
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            }
+            total[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total[r]);
+        }
+    }
+    for (int r = 0; r < BLOCK; r++) {
+        __m128 half = _mm_add_ps(_mm256_castps256_ps128(total[r]), _mm256_extractf128_ps(total[r], 1));
+        half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+        out[r] = _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+    }
+}
+
+FOR_AVX512 static void dot_int8_avx512(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
+    __m512 total[BLOCK];
+    for (int r = 0; r < BLOCK; r++) total[r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < stride; i += GROUP) {
+        const __m512i low = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(x->rounded + i)));
+        const __m512i high = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(x->rounded + i + 32)));
+        const __m512 scale = _mm512_set1_ps(x->scales[i / GROUP]);
+        for (int r = 0; r < BLOCK; r++) {
+            const int8_t *w = (const int8_t *)row[r] + i;
+            __m512i a = _mm512_madd_epi16(_mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)w)), low);
+            __m512i b = _mm512_madd_epi16(_mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(w + 32))), high);
+            total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(a, b)), scale, total[r]);
+        }
+    }
+    for (int r = 0; r < BLOCK; r++) out[r] = _mm512_reduce_add_ps(total[r]);
+}
+
+FOR_VNNI static void dot_int8_vnni(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
+    const __m512i shift = _mm512_set1_epi8((char)0x80); /* the instruction wants one side unsigned: w + 128 */
+    __m512 total[BLOCK];
+    for (int r = 0; r < BLOCK; r++) total[r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < stride; i += GROUP) {
+        const __m512i rounded = _mm512_loadu_si512(x->rounded + i);
+        const __m512 scale = _mm512_set1_ps(x->scales[i / GROUP]);
+        for (int r = 0; r < BLOCK; r++) {
+            __m512i w = _mm512_xor_si512(_mm512_loadu_si512((const int8_t *)row[r] + i), shift);
+            __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, rounded);
+            total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total[r]);
+        }
+    }
+    for (int r = 0; r < BLOCK; r++) out[r] = _mm512_reduce_add_ps(total[r]) - x->offset;
+}
+#else
+#define FOR_AVX2
+#define FOR_AVX512
+#define dot_int8_avx2 dot_int8_scalar
+#define dot_int8_avx512 dot_int8_scalar
+#define dot_int8_vnni dot_int8_scalar
+#endif
+
+#define COMPILE_FOR(path, set)                                                                                       \
+    set static void dot_fp32_##path(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {     \
+        dot_float(row, x->values, stride, out, FP32);                                                                \
+    }                                                                                                                \
+    set static void dot_bf16_##path(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {     \
+        dot_float(row, x->values, stride, out, BF16);                                                                \
+    }                                                                                                                \
+    set static void attend_fp32_##path(const float *q, const void *k, const void *v, int64_t n, int64_t d, float *o) { \
+        attend_over(q, k, v, n, d, o, FP32);                                                                         \
+    }                                                                                                                \
+    set static void attend_bf16_##path(const float *q, const void *k, const void *v, int64_t n, int64_t d, float *o) { \
+        attend_over(q, k, v, n, d, o, BF16);                                                                         \
+    }                                                                                                                \
+    set static float round_##path(const float *x, int64_t stride, int8_t *rounded, float *scales) {                 \
+        return round_groups(x, stride, rounded, scales);                                                             \
+    }                                                                                                                \
+    set static void gate_##path(float *gate, const float *up, int64_t count) { silu_gate(gate, up, count); }   \
+    set static uint64_t read_##path(const uint64_t *words, int64_t count) { return read_words(words, count); }
+COMPILE_FOR(scalar, )
+COMPILE_FOR(avx2, FOR_AVX2)
+COMPILE_FOR(avx512, FOR_AVX512)
+
+#define KERNELS(path, int8) \
+    {{dot_fp32_##path, dot_bf16_##path, dot_int8_##int8}, {attend_fp32_##path, attend_bf16_##path}, round_##path, gate_##path, read_##path}
+static const Kernels KERNELS_OF[PATHS] = {
+    KERNELS(scalar, scalar), KERNELS(avx2, avx2), KERNELS(avx512, avx512), KERNELS(avx512, vnni)};
+
+/* ---- the engine: threads and working space ----------------------------------------------------------------------- */
+
+typedef struct { /* of one thread: the rows of activations that its dot products read */
+    float *normed, *scales;
+    int8_t *rounded;
+    Input input[MAX_ROWS];
+} Own;
+
+typedef struct Engine {
+    Model model;
+    Step step;
+    const Kernels *kernels;
+    float *qkv, *mixed, *inner, *up; /* (rows, …), each row padded to whole groups */
+    int64_t width, mixed_width, inner_width, widest;
+    Own *own;
+    const uint64_t *reading;
+    int64_t words;
+    void (*work)(struct Engine *, int);
+    int threads, started;
+    pid_t process;
+    pthread_t *worker;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    _Atomic int round, stopping, arrived, barrier, numbered;
+    _Atomic uint64_t read;
+} Engine;
+
+static int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
+
+static void *room(int64_t bytes) {
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, (size_t)padded(bytes > 0 ? bytes : 1, 64))) return NULL;
+    return memset(memory, 0, (size_t)padded(bytes > 0 ? bytes : 1, 64));
+}
+
+static void meet(Engine *e) {
+    int turn = atomic_load_explicit(&e->barrier, memory_order_relaxed);
+    if (atomic_fetch_add(&e->arrived, 1) + 1 == e->started) {
+        atomic_store_explicit(&e->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add(&e->barrier, 1);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&e->barrier, memory_order_acquire) == turn; spins++)
+        if (spins < SPINS_YIELD) PAUSE();
+        else sched_yield();
+}
+
+static void *worker(void *argument) {
+    Engine *e = argument;
+    int thread = atomic_fetch_add(&e->numbered, 1);
+    for (int seen = 0;; seen++) {
+        for (int spins = 0; spins < SPINS_ASLEEP && atomic_load(&e->round) == seen; spins++) PAUSE();
+        pthread_mutex_lock(&e->lock);
+        while (atomic_load(&e->round) == seen) pthread_cond_wait(&e->wake, &e->lock);
+        pthread_mutex_unlock(&e->lock);
+        if (atomic_load(&e->stopping)) return NULL;
+        e->work(e, thread);
+        meet(e);
+    }
+}
+
+/* Threads do not outlive a fork, so a child starts its own; where the system refuses one, the others do its part. */
+static void start_workers(Engine *e) {
+    pthread_mutex_init(&e->lock, NULL), pthread_cond_init(&e->wake, NULL);
+    atomic_store(&e->round, 0), atomic_store(&e->arrived, 0), atomic_store(&e->numbered, 1);
+    e->process = getpid();
+    for (e->started = 1; e->started < e->threads; e->started++)
+        if (pthread_create(&e->worker[e->started], NULL, worker, e)) break;
+}
+
+static void announce(Engine *e) {
+    pthread_mutex_lock(&e->lock);
+    atomic_fetch_add(&e->round, 1);
+    pthread_cond_broadcast(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void in_parallel(Engine *e, void (*work)(Engine *, int)) {
+    if (e->process != getpid()) start_workers(e);
+    e->work = work;
+    announce(e);
+    work(e, 0);
+    meet(e);
+}
+
+/* The part of `count` things that this thread does. */
+static void part(const Engine *e, int thread, int64_t count, int64_t *from, int64_t *to) {
+    *from = count * thread / e->started, *to = count * (thread + 1) / e->started;
+}
+
+/* ---- the step ---------------------------------------------------------------------------------------------------- */
+
+static void take(Engine *e, Own *own, int64_t row, const float *values, int64_t stride) {
+    Input *input = &own->input[row];
+    input->values = values;
+    if (e->model.weight_type != INT8) return;
+    int8_t *rounded = own->rounded + row * e->widest;
+    float *scales = own->scales + row * (e->widest / GROUP);
+    input->rounded = rounded, input->scales = scales;
+    input->offset = e->kernels->round(values, stride, rounded, scales);
+}
+
+static void take_normed(Engine *e, Own *own, const float *weight) {
+    const int64_t hidden = e->model.hidden;
+    for (int64_t row = 0; row < e->step.rows; row++) {
+        const float *x = e->step.x + row * hidden;
+        float *to = own->normed + row * e->width, squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < hidden; i++) squares += x[i] * x[i];
+        float scale = 1.f / sqrtf(squares / (float)hidden + (float)e->model.norm_eps);
+        for (int64_t i = 0; i < hidden; i++) to[i] = x[i] * scale * weight[i];
+        take(e, own, row, to, e->width);
+    }
+}
+
+static void take_all(Engine *e, Own *own, const float *values, int64_t stride) {
+    for (int64_t row = 0; row < e->step.rows; row++) take(e, own, row, values + row * stride, stride);
+}
+
+static const void *row_of(const Engine *e, const Matrix *m, int64_t row) {
+    static const int64_t bytes[TYPES] = {4, 2, 1};
+    return (const char *)m->values + row * m->stride * bytes[e->model.weight_type];
+}
+
+/* Multiply this thread's rows of a matrix with every input: out = m x + bias, or out += m x. */
+static void multiply(Engine *e, int thread, const Matrix *m, const float *bias, float *out, int64_t out_stride, int add) {
+    Dot *dot = e->kernels->dot[e->model.weight_type];
+    int64_t from, to;
+    part(e, thread, padded(m->rows, BLOCK) / BLOCK, &from, &to);
+    for (int64_t first = from * BLOCK; first < to * BLOCK; first += BLOCK) {
+        const void *row[BLOCK];
+        for (int i = 0; i < BLOCK; i++) row[i] = row_of(e, m, first + i);
+        for (int64_t token = 0; token < e->step.rows; token++) {
+            float *o = out + token * out_stride, result[BLOCK];
+            dot(row, &e->own[thread].input[token], m->stride, result);
+            for (int64_t i = 0, r = first; i < BLOCK && r < m->rows; i++, r++) {
+                float value = m->scales ? result[i] * m->scales[r] : result[i];
+                o[r] = (add ? o[r] : 0) + (bias ? bias[r] : 0) + value;
+            }
+        }
+    }
+}
+
+/* inner = silu(gate x) * up x: a thread takes the same rows of both halves of the matrix. */
+static void multiply_gated(Engine *e, int thread, const Matrix *m) {
+    const int64_t half = e->model.intermediate;
+    int64_t from, to;
+    part(e, thread, (half + 1) / 2, &from, &to);
+    for (int64_t first = 2 * from; first < 2 * to; first += 2) {
+        const void *row[BLOCK];
+        for (int i = 0; i < BLOCK; i++) row[i] = row_of(e, m, (i / 2) * half + first + i % 2);
+        for (int64_t token = 0; token < e->step.rows; token++) {
+            float result[BLOCK];
+            e->kernels->dot[e->model.weight_type](row, &e->own[thread].input[token], m->stride, result);
+            for (int64_t i = 0; m->scales && i < BLOCK; i++) result[i] *= m->scales[(i / 2) * half + first + i % 2];
+            for (int64_t i = 0, at = token * e->inner_width + first; i < 2 && first + i < half; i++)
+                e->inner[at + i] = result[i], e->up[at + i] = result[i + 2];
+        }
+    }
+    int64_t start = 2 * from, count = (2 * to < half ? 2 * to : half) - start;
+    for (int64_t at = start; at < start + e->step.rows * e->inner_width; at += e->inner_width)
+        e->kernels->gate(e->inner + at, e->up + at, count);
+}
+
+static char *cached(const Engine *e, int64_t layer, int value, int64_t row, int64_t kv_head, int64_t position) {
+    const Model *m = &e->model;
+    int64_t index = ((layer * 2 + value) * e->step.sequences + e->step.sequence[row]) * m->kv_heads + kv_head;
+    return (char *)e->step.cache + (index * e->step.capacity + position) * m->head_dim * (m->cache_type == FP32 ? 4 : 2);
+}
+
+/* Rotate queries in place; keys too, and store them and the values in the cache. */
+static void rotate_and_store(Engine *e, int thread, int64_t layer) {
+    const Model *m = &e->model;
+    const int64_t each = m->heads + 2 * m->kv_heads, half = m->head_dim / 2;
+    int64_t from, to;
+    part(e, thread, e->step.rows * each, &from, &to);
+    for (int64_t item = from; item < to; item++) {
+        int64_t row = item / each, head = item % each, kv_head = head - m->heads, position = e->step.position[row];
+        float *x = e->qkv + item * m->head_dim;
+        const float *cos = m->cos + position * half, *sin = m->sin + position * half;
+        int value = kv_head >= m->kv_heads;
+        for (int64_t i = 0; i < half && !value; i++) {
+            float first = x[i], second = x[i + half];
+            x[i] = first * cos[i] - second * sin[i], x[i + half] = second * cos[i] + first * sin[i];
+        }
+        if (kv_head < 0) continue;
+        char *to_cache = cached(e, layer, value, row, value ? kv_head - m->kv_heads : kv_head, position);
+        for (int64_t i = 0; i < m->head_dim; i++)
+            if (m->cache_type == FP32) ((float *)to_cache)[i] = x[i];
+            else ((uint16_t *)to_cache)[i] = to_bf16(x[i]);
+    }
+}
+
+static void attend(Engine *e, int thread, int64_t layer) {
+    const Model *m = &e->model;
+    int64_t from, to;
+    part(e, thread, e->step.rows * m->heads, &from, &to);
+    for (int64_t item = from; item < to; item++) {
+        int64_t row = item / m->heads, head = item % m->heads, kv_head = head / (m->heads / m->kv_heads);
+        const float *q = e->qkv + (row * (m->heads + 2 * m->kv_heads) + head) * m->head_dim;
+        e->kernels->attend[m->cache_type](q, cached(e, layer, 0, row, kv_head, 0), cached(e, layer, 1, row, kv_head, 0),
+                                          e->step.position[row] + 1, m->head_dim,
+                                          e->mixed + row * e->mixed_width + head * m->head_dim);
+    }
+}
+
+static void decode(Engine *e, int thread) {
+    const Model *m = &e->model;
+    Own *own = &e->own[thread];
+    for (int64_t i = 0; i < m->layers; i++) {
+        const Layer *layer = &m->layer[i];
+        take_normed(e, own, layer->attention_norm);
+        multiply(e, thread, &layer->qkv, layer->qkv_bias, e->qkv, layer->qkv.rows, 0);
+        meet(e);
+        rotate_and_store(e, thread, i);
+        meet(e);
+        attend(e, thread, i);
+        meet(e);
+        take_all(e, own, e->mixed, e->mixed_width);
+        multiply(e, thread, &layer->out, NULL, e->step.x, m->hidden, 1);
+        meet(e);
+        take_normed(e, own, layer->mlp_norm);
+        multiply_gated(e, thread, &layer->gate_up);
+        meet(e);
+        take_all(e, own, e->inner, e->inner_width);
+        multiply(e, thread, &layer->down, NULL, e->step.x, m->hidden, 1);
+        meet(e);
+    }
+    take_normed(e, own, m->norm);
+    multiply(e, thread, &m->head, NULL, e->step.logits, m->head.rows, 0);
+}
+
+/* Read memory and nothing else: the ceiling that a step is held against. */
+static void read_part(Engine *e, int thread) {
+    int64_t from, to;
+    part(e, thread, e->words, &from, &to);
+    atomic_fetch_xor(&e->read, e->kernels->read(e->reading + from, to - from));
+}
+
+/* ---- what Python calls ------------------------------------------------------------------------------------------- */
+
+int llmdrill_best_path(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return SCALAR;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+        return AVX2;
+    return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;
+#else
+    return SCALAR;
+#endif
+}
+
+void llmdrill_close(Engine *e) {
+    if (!e) return;
+    if (e->process == getpid()) {
+        atomic_store(&e->stopping, 1);
+        announce(e);
+        for (int i = 1; i < e->started; i++) pthread_join(e->worker[i], NULL);
+    }
+    for (int i = 0; e->own && i < e->threads; i++)
+        free(e->own[i].normed), free(e->own[i].scales), free(e->own[i].rounded);
+    free(e->own), free(e->worker), free(e->qkv), free(e->mixed), free(e->inner), free(e->up), free(e);
+}
+
+/* Null where memory is short. The model's arrays must outlive the engine. */
+Engine *llmdrill_open(const Model *model, int threads, int path) {
+    Engine *e = room(sizeof *e);
+    if (!e) return NULL;
+    e->model = *model, e->threads = threads, e->kernels = &KERNELS_OF[path];
+    e->width = padded(model->hidden, GROUP), e->mixed_width = padded(model->heads * model->head_dim, GROUP);
+    e->inner_width = padded(model->intermediate, GROUP);
+    e->widest = e->width > e->mixed_width ? e->width : e->mixed_width;
+    e->widest = e->widest > e->inner_width ? e->widest : e->inner_width;
+    e->qkv = room(MAX_ROWS * (model->heads + 2 * model->kv_heads) * model->head_dim * 4);
+    e->mixed = room(MAX_ROWS * e->mixed_width * 4), e->inner = room(MAX_ROWS * e->inner_width * 4);
+    e->up = room(MAX_ROWS * e->inner_width * 4);
+    e->own = room(threads * (int64_t)sizeof *e->own), e->worker = room(threads * (int64_t)sizeof *e->worker);
+    int whole = e->qkv && e->mixed && e->inner && e->up && e->own && e->worker;
+    for (int i = 0; whole && i < threads; i++) {
+        e->own[i].normed = room(MAX_ROWS * e->width * 4), e->own[i].scales = room(MAX_ROWS * e->widest / GROUP * 4);
+        e->own[i].rounded = room(MAX_ROWS * e->widest);
+        whole = e->own[i].normed && e->own[i].scales && e->own[i].rounded;
+    }
+    if (whole) start_workers(e);
+    else llmdrill_close(e), e = NULL;
+    return e;
+}
+
+void llmdrill_step(Engine *e, const Step *step) {
+    e->step = *step;
+    in_parallel(e, decode);
+}
+
+uint64_t llmdrill_read(Engine *e, const void *memory, int64_t bytes) {
+    e->reading = memory, e->words = bytes / 8;
+    in_parallel(e, read_part);
+    return atomic_load(&e->read);
+}

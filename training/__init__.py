@@ -1,0 +1,1 @@
+"""Training of the embedded models: data, tokenizer, decoder, evaluation. See README.md."""
