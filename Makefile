@@ -112,4 +112,4 @@ constraints:
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find llmdrill tests benchmarks docs -name __pycache__ -type d -prune -exec rm -r {} +
+	find llmdrill tests benchmarks docs training -name __pycache__ -type d -prune -exec rm -r {} +

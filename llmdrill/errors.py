@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 EXIT_DONE = 0
 EXIT_NO = 1
 EXIT_CANNOT_RUN = 2
 EXIT_INTERRUPTED = 130
 LONGEST_NAME = 60  # no name is longer, and messages stay short
+MOST_NAMES = 8  # of those listed where none is near
 
 
 class LlmdrillError(Exception):
@@ -61,11 +62,11 @@ class ContentError(LlmdrillError):
 class UnknownNameError(LlmdrillError):
     """A name is not known; the nearest known ones are given."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Collection[str]) -> None:
         self.kind, self.name = kind, name
         self.nearest = nearest_names(name, known)
         shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
-        super().__init__(f"unknown {kind} '{shown}'{did_you_mean(self.nearest)}")
+        super().__init__(f"unknown {kind} '{shown}'{did_you_mean(self.nearest) or _some_of(sorted(set(known)))}")
 
 
 class MissingExtraError(LlmdrillError):
@@ -95,6 +96,17 @@ def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> tuple[st
     by_lower = {candidate.lower(): candidate for candidate in known}
     typed = name[: 2 * LONGEST_NAME].lower()
     return tuple(by_lower[hit] for hit in difflib.get_close_matches(typed, by_lower, n=most, cutoff=0.5))
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """Return ``; one of a, b`` where nothing is near: all of few, the first of many.
+
+    >>> _some_of(["bf16", "fp8"])
+    '; one of bf16, fp8'
+    """
+    first = ", ".join(names[:MOST_NAMES])
+    rest = len(names) - MOST_NAMES
+    return f"; one of {first}{f' and {rest} more' if rest > 0 else ''}" if names else ""
 
 
 def did_you_mean(names: Sequence[str]) -> str:

@@ -145,12 +145,12 @@ def _bits(unit: str, dimension: Dimension) -> bool:
 
 
 def six_digits(value: float) -> float:
-    """Round to 6 significant digits: what JSON prints, equal across platforms.
+    """Round to 6 significant digits, or to cents where that is finer: what JSON prints, equal across platforms.
 
-    >>> six_digits(0.000123456789)
-    0.000123457
+    >>> six_digits(0.000123456789), six_digits(1_234_567.501)
+    (0.000123457, 1234567.5)
     """
-    return float(f"{value:.6g}")
+    return round(value, 2) if abs(value) >= 1e4 else float(f"{value:.6g}")
 
 
 def format_bytes(value_bytes: float) -> str:
@@ -167,6 +167,8 @@ def format_bytes(value_bytes: float) -> str:
 def _scaled(value: float, base: float, prefixes: str, mark: str = "") -> str:
     """Return three digits and a prefix; 999,999 with base 1000 is ``1 M``, not ``1000 k``."""
     power = 0
+    if abs(value) >= 1000 * base ** len(prefixes):
+        return f"{value:.3g} "  # a number of FLOPs, say: no prefix that people read
     while power < len(prefixes) and abs(value) / base**power >= base - 0.5:
         power += 1
     return f"{_plain(value / base**power)} {prefixes[power - 1] + mark if power else ''}"
@@ -202,8 +204,8 @@ def format_usd(value_usd: float) -> str:
 def format_count(value: float) -> str:
     """Return a count with k, M, B or T.
 
-    >>> format_count(1_000_000), format_count(500), format_count(128_000), format_count(999_999)
-    ('1M', '500', '128k', '1M')
+    >>> format_count(1_000_000), format_count(500), format_count(128_000), format_count(999_999), format_count(4e23)
+    ('1M', '500', '128k', '1M', '4e+23')
     """
     return _scaled(value, 1000.0, "kMBT").replace(" ", "")
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "llmdrill/catalogue-index@1"
 FOLDER: Final = "_index"
+_SEPARATOR: Final = re.compile(r"/|:(?!\d+$)")  # between provider and model; `v1:0` ends with a version
 
 
 _T = TypeVar("_T", bound="Named")
@@ -71,7 +72,17 @@ def canonical(name: str) -> str:
     >>> canonical("meta-llama/Llama_3.1 8B")
     'llama-3.1-8b'
     """
-    return re.sub(r"[_\s]+", "-", re.split(r"[/:]", name.strip())[-1].lower())
+    return re.sub(r"[_\s]+", "-", _SEPARATOR.split(name.strip())[-1].lower())
+
+
+def named_provider(name: str) -> str:
+    """Return who sells the model, as ``provider/model`` or ``provider:model`` says; empty if the name does not say.
+
+    >>> named_provider("azure/gpt-4o"), named_provider("x-ai:grok-4"), named_provider("amazon.nova-lite-v1:0")
+    ('azure', 'xai', '')
+    """
+    parts = _SEPARATOR.split(name.strip().lower())
+    return parts[-2].replace("-", "") if len(parts) > 1 else ""
 
 
 def open_table(path: Path, kind: type[_T], read: Callable[[Path, type[_T]], tuple[_T, ...]]) -> Table[_T]:

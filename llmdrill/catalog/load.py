@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from llmdrill.catalog.index import open_table
+from llmdrill.catalog.index import named_provider, open_table
 from llmdrill.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -106,17 +106,21 @@ def find_price(name: str, *, date: dt.date | None = None) -> Price:
     """Return the price of an API model on a day.
 
     Args:
-        name: Such as ``gpt-4o-mini``; ``provider/model`` and ``provider:model`` also work.
+        name: Such as ``gpt-4o-mini``; ``provider/model`` and ``provider:model`` also work, for the provider whose price
+            the catalogue holds: others sell the same model dearer.
         date: The day; default the catalogue's own date, never today's.
 
     Raises:
         UnknownNameError: With the nearest names.
-        UsageError: If the catalogue's first price of the model is of a later day.
+        UsageError: If another provider is named, or the catalogue's first price of the model is of a later day.
 
     >>> find_price("gpt-4o-mini").input_usd_per_mtok
     0.15
     """
     history = _matching(_prices(), name, "API model")
+    provider = named_provider(name)
+    if provider and provider != history[0].provider.replace("-", ""):
+        raise UsageError(f"the catalogue's price of '{history[0].name}' is {history[0].provider}'s, not {provider}'s")
     day = date or catalogue_date()
     in_force = [price for price in history if price.since is None or price.since <= day]
     if not in_force:
@@ -127,7 +131,7 @@ def find_price(name: str, *, date: dt.date | None = None) -> Price:
 
 
 def read_config(path: Path) -> ModelRecord:
-    """Return the architecture that a Hugging Face ``config.json`` describes; see ``llmdrill.catalog.hugging_face.config``."""
+    """Return the architecture that a Hugging Face ``config.json`` describes; see ``hugging_face.config``."""
     from llmdrill.catalog.hugging_face import config
 
     return config.read_config(path)
@@ -139,6 +143,7 @@ def _without_batch(price: Price) -> Price:
         batch_input_usd_per_mtok=None,
         batch_output_usd_per_mtok=None,
         batch_cached_input_usd_per_mtok=None,
+        batch_cache_write_usd_per_mtok=None,
         batch_since=None,
     )
 

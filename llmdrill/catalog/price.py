@@ -97,15 +97,3 @@ class Price:
             self.cached_input_usd_per_mtok,
             self.cache_write_usd_per_mtok,
         )
-
-
-def of_named_provider(price: Price, name: str) -> Price:
-    """Return the price, if it is of the provider that ``provider:model`` names: others sell the same model dearer.
-
-    Raises:
-        UsageError: If it is another provider's.
-    """
-    provider, colon, _ = name.strip().partition(":")
-    if colon and provider.lower() != price.provider:
-        raise UsageError(f"the catalogue's price of '{price.name}' is {price.provider}'s, not {provider}'s")
-    return price

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -23,6 +24,26 @@ LANDIS_KOCH: Final = (
     (0.2, "fair"),
     (0.0, "slight"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Two sums of differences whose ratio is what agreement leaves: observed, and expected by chance.
+
+    Attributes:
+        observed: Sum over the items, scaled to as many pairs as chance has.
+        chance: Sum over all pairs of labels; above 0.
+        pairs: How many pairs that are.
+    """
+
+    observed: float
+    chance: float
+    pairs: float = 1.0
+
+    @property
+    def agreement(self) -> float:
+        """1 for no disagreement at all, 0 for that of chance."""
+        return 1 - self.observed / self.chance
 
 
 def cohens_kappa(
@@ -76,6 +97,17 @@ def kappa_of_pairs(
     order: Sequence[Hashable] | None = None,
 ) -> float | None:
     """Return Cohen's kappa of counted pairs of labels: how many items got each pair."""
+    found = kappa_disagreement(pairs, weights=weights, order=order)
+    return found.agreement if found else None
+
+
+def kappa_disagreement(
+    pairs: Mapping[tuple[Hashable, Hashable], int],
+    *,
+    weights: Weights = "none",
+    order: Sequence[Hashable] | None = None,
+) -> Disagreement | None:
+    """Return what kappa_of_pairs divides."""
     by_first, by_second = Counter[object](), Counter[object]()
     for (one, other), count in pairs.items():
         by_first[one] += count
@@ -89,7 +121,7 @@ def kappa_of_pairs(
         power = 2 if weights == "quadratic" else 1
         observed = sum(count * abs(place[one] - place[other]) ** power for (one, other), count in pairs.items())
         chance = _chance({place[one]: many for one, many in by_first.items()}, by_second, place, power)
-    return 1 - observed * n / chance if chance else None
+    return Disagreement(observed * n, chance, n * n) if chance else None
 
 
 def _chance(first: Mapping[int, int], second: Mapping[object, int], place: Mapping[object, int], power: int) -> int:
@@ -181,6 +213,12 @@ def fleiss_kappa(items: Sequence[Sequence[Hashable | None]]) -> float | None:
 
 def fleiss_of_patterns(patterns: Mapping[Pattern, int]) -> float | None:
     """Return fleiss_kappa of counted rows of ratings."""
+    found = fleiss_disagreement(patterns)
+    return found.agreement if found else None
+
+
+def fleiss_disagreement(patterns: Mapping[Pattern, int]) -> Disagreement | None:
+    """Return what fleiss_of_patterns divides."""
     sizes = {sum(label is not None for label in pattern) for pattern in patterns}
     if len(sizes) != 1 or max(sizes) < 2:
         return None
@@ -192,7 +230,7 @@ def fleiss_of_patterns(patterns: Mapping[Pattern, int]) -> float | None:
     n = labels.total()
     chance = sum((each / n) ** 2 for each in labels.values())
     observed = raw_agreement_of_patterns(patterns)
-    return None if observed is None or chance == 1 else (observed - chance) / (1 - chance)
+    return None if observed is None or chance == 1 else Disagreement(1 - observed, 1 - chance)
 
 
 def krippendorff_alpha(
@@ -237,6 +275,14 @@ def alpha_of_patterns(
     patterns: Mapping[Pattern, int], *, level: Level = "nominal", order: Sequence[Hashable] | None = None
 ) -> float | None:
     """Return Krippendorff's alpha of counted rows of ratings."""
+    found = alpha_disagreement(patterns, level=level, order=order)
+    return found.agreement if found else None
+
+
+def alpha_disagreement(
+    patterns: Mapping[Pattern, int], *, level: Level = "nominal", order: Sequence[Hashable] | None = None
+) -> Disagreement | None:
+    """Return what alpha_of_patterns divides."""
     pairs, labels = Counter[tuple[object, object]](), Counter[object]()
     for pattern, count in patterns.items():
         rated = Counter(label for label in pattern if label is not None)
@@ -258,7 +304,7 @@ def alpha_of_patterns(
         observed = math.fsum(many * (place[one] - place[other]) ** 2 for (one, other), many in pairs.items())
         middle = math.fsum(many * place[label] for label, many in labels.items()) / n
         chance = 2 * n * math.fsum(many * (place[label] - middle) ** 2 for label, many in labels.items())
-    return 1 - (n - 1) * observed / chance if chance else None
+    return Disagreement((n - 1) * observed, chance, n * (n - 1)) if chance else None
 
 
 def _interval_places(labels: Mapping[object, int]) -> dict[object, float]:

@@ -205,10 +205,8 @@ def estimate_load(
         raise UsageError(f"'{model.name}' is an encoder: it writes no tokens")
     held = most_resident(model, accelerator, load)
     of = passes(model, accelerator, load, constants)
-    if batching == "static":
-        point = static_batch(of, held=held, speculation=speculation)
-    else:
-        point = closed_loop(of, held=held, speculation=speculation)
+    worked = static_batch if batching == "static" else closed_loop
+    point = worked(of, held=held, speculation=speculation)
     mixture = model.experts is not None
     tpot_band, ttft_band = (constants.band(metric, mixture=mixture) for metric in ("tpot", "ttft"))
     per_pass = speculation.tokens_per_pass if speculation else 1.0

@@ -96,7 +96,7 @@ def served_precision(model: ModelRecord, weight_format: str | None = None) -> st
     ('fp4', 'int4')
     """
     released = model.quantization.format if model.quantization else "bf16"
-    name = (weight_format or released).lower()
+    name = (released if weight_format is None else weight_format).lower()
     return _SERVED_AS.get(name, name)
 
 

@@ -149,8 +149,7 @@ def most_resident(model: ModelRecord, accelerator: Accelerator, load: Load) -> f
     """Return how many full-length sequences a replica holds beside its weights; 0 if not even the weights fit.
 
     Formula:
-        (0.9 * memory - device_weights_bytes - activation_bytes) / sequence_bytes * data_parallel: the room that place
-        leaves.
+        0.9 * (memory - device_weights_bytes - activation_bytes) / sequence_bytes * data_parallel
 
     Args:
         model: A decoder whose parameters are known.
@@ -164,24 +163,24 @@ def most_resident(model: ModelRecord, accelerator: Accelerator, load: Load) -> f
         UsageError: If the model's parameters are unknown, or its heads do not split over so many devices.
 
     Error:
-        An engine that admits by present length holds more and evicts; one that fills 0.9 of what is free beside the
-        weights (TensorRT-LLM) holds a tenth of the weights' size more. On Llama-3.1-70B in fp8 on one H200 with 9,216
-        tokens published runs of the latter kept about 50.
+        This is TensorRT-LLM's rule, and of published runs with queues it is the better one. vLLM's, which place and
+        fit_on use, fills 0.9 of the whole memory, weights included: a tenth of weights and activations less. On
+        Llama-3.1-70B in fp8 on one H200 with 9,216 tokens published runs kept about 50; vLLM's rule gives 35.
     Source:
-        vLLM counts weights, activations and cache against one share of the memory, 0.9 by default.
+        TensorRT-LLM, KvCacheConfig.free_gpu_memory_fraction = 0.9 of what is free beside the weights
+        (nvidia.github.io/TensorRT-LLM/examples/kvcacheconfig.html).
 
     >>> from llmdrill.catalog.load import find_accelerator, find_model
     >>> from llmdrill.estimate.serving_load import Load
     >>> load = Load(64, 1024, 8192, precision="fp8", cache_bytes_per_value=1.0)
     >>> round(most_resident(find_model("llama-3.1-70b"), find_accelerator("h200"), load))
-    35
+    40
     """
     held = device_weights_bytes(model, load) + activation_bytes(model, tensor_parallel=load.tensor_parallel)
-    room = accelerator.memory_bytes * USABLE_MEMORY_SHARE - held
-    each = sequence_bytes(model, load)
-    if room <= 0:
+    free, each = accelerator.memory_bytes - held, sequence_bytes(model, load)
+    if free <= 0:
         return 0.0
-    return room / each * load.data_parallel if each else float("inf")
+    return USABLE_MEMORY_SHARE * free / each * load.data_parallel if each else math.inf
 
 
 def closed_loop(

@@ -51,6 +51,7 @@ class RoughCount:
         text_bytes: Length in UTF-8.
         kind: The kind that most of the bytes are of.
         measured: False where a script has no measured ratio.
+        parts: Bytes of each kind, with the ratio they were divided by.
     """
 
     tokens: int
@@ -59,6 +60,7 @@ class RoughCount:
     text_bytes: int
     kind: Kind
     measured: bool
+    parts: tuple[tuple[float, Ratio], ...]
 
 
 # Printed by benchmarks/token_ratio.py (tiktoken 0.14.0, CPython 3.11.7, 2026-11-22): see approximate_tokens.
@@ -122,10 +124,9 @@ def approximate_tokens(text: str, *, encoding: str = "o200k_base", kind: Kind | 
     """
     ratios = _ratios(encoding)
     shares, total = _bytes_by_kind(text, kind)
-    typical = low = high = 0.0
-    for each, size in shares.items():
-        ratio = ratios.get(each) or _unmeasured(ratios)
-        typical, low, high = typical + size / ratio.median, low + size / ratio.p95, high + size / ratio.p5
+    parts = tuple((size, ratios.get(each) or _unmeasured(ratios)) for each, size in shares.items())
+    typical = sum(size / ratio.median for size, ratio in parts)
+    low, high = sum(size / ratio.p95 for size, ratio in parts), sum(size / ratio.p5 for size, ratio in parts)
     return RoughCount(
         tokens=math.ceil(typical - 1e-9),
         low=max(math.floor(low), 1 if text else 0),
@@ -133,6 +134,7 @@ def approximate_tokens(text: str, *, encoding: str = "o200k_base", kind: Kind | 
         text_bytes=total,
         kind=max(shares, key=shares.__getitem__, default="english"),
         measured=all(each in ratios for each in shares),
+        parts=parts,
     )
 
 

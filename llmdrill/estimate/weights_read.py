@@ -51,7 +51,7 @@ def weights_read_bytes(model: ModelRecord, *, weight_format: str | None = None, 
     experts = model.experts
     if experts is None:
         return read
-    untouched = (1 - experts.per_token / experts.count) ** max(tokens, 1.0)
+    untouched: float = (1 - experts.per_token / experts.count) ** max(tokens, 1.0)
     return read - experts.parameters * _expert_bytes(model, name, stored) * untouched
 
 

@@ -12,6 +12,7 @@ from llmdrill.estimate.cost import explain_api_cost
 from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.lognormal import lognormal
+from llmdrill.estimate.memory import ideal_weights_bytes
 from llmdrill.estimate.quantization import explain_checkpoint
 from llmdrill.estimate.serving_load import Load
 from llmdrill.estimate.serving_steps import floor_prefill_s, floor_step_s
@@ -107,7 +108,17 @@ def _kv_cache(of: Arguments) -> Explained:
 
 
 def _weights(of: Arguments) -> Explained:
-    return explain_checkpoint(find_model(of.text("model")), weight_format=of.precision())
+    """Return the weights as a checkpoint of the precision stores them; of so many bits each, if bits are given."""
+    model = find_model(of.text("model"))
+    if "bits" not in of.given:
+        return explain_checkpoint(model, weight_format=of.precision())
+    if model.parameters is None:
+        raise UsageError(f"the number of parameters of '{model.name}' is unknown")
+    bits = of.number("bits")
+    of.precision()  # refuses bits that no precision has
+    value = ideal_weights_bytes(parameters=model.parameters, bits=bits)
+    filled = f"{figure(model.parameters)} × {bits:g} / 8"
+    return explain("weights_bytes", value, "bytes", "parameters × bits / 8", filled, model.source)
 
 
 def _tokens_per_month(of: Arguments) -> Explained:

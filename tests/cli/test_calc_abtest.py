@@ -99,3 +99,8 @@ def test_an_assertion_holds_the_size() -> None:
 def test_bad_numbers_are_refused_in_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run("abtest", *words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+def test_a_power_that_chance_alone_reaches_is_refused() -> None:
+    status, _, err = run("abtest", "--difference", "1", "--deviation", "1", "--significance", "30%", "--power", "10%")
+    assert (status, "must be above --significance" in err) == (EXIT_CANNOT_RUN, True)

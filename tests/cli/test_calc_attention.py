@@ -77,3 +77,7 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     status, _, err = run("attention", "--heads", "3")
     assert status == EXIT_CANNOT_RUN
     assert "must divide the width 4" in err
+
+
+def test_a_seed_may_be_written_with_a_unit() -> None:
+    assert run_json("attention", "--seed", "1k") == run_json("attention", "--seed", "1000")

@@ -80,3 +80,16 @@ def test_an_assertion_gates_the_memory() -> None:
 def test_bad_numbers_are_refused_in_one_line(words: tuple[str, ...]) -> None:
     status, out, err = run("index", *words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
+
+
+def test_cells_of_tables_are_whole_or_have_four_digits_and_no_exponent() -> None:
+    shown = run("index", "--vectors", "10M", "--dimensions", "768", "--kind", "hnsw", "--links", "32")[1]
+    row = next(line for line in shown.splitlines() if line.startswith("hnsw fp32"))
+    assert row.split()[-3:] == ["33,441,290,323", "1.089", "952.5"]
+    assert "e+" not in shown
+
+
+def test_a_small_graph_is_explained_by_what_bounds_it() -> None:
+    found = run_json("index", "--vectors", "100", "--dimensions", "64", "--kind", "hnsw", "--explain")
+    assert found["build_distances"] == 10_000
+    assert found["explained"]["build_distances"]["filled"].startswith("100 × min(100, 1.4")

@@ -111,10 +111,11 @@ def test_an_assertion_can_gate_a_script() -> None:
     ("words", "said"),
     [
         (("--model", "no-such-model", *POINT), "unknown model 'no-such-model'"),
-        (
-            ("--model", "llama-3.1-8b", *POINT, "--engine", "tgi"),
-            "unknown serving engine 'tgi'; one of default, trtllm",
-        ),
+        (("--model", "llama-3.1-8b", *POINT, "--engine", "tgi"), "unknown serving engine 'tgi'; one of"),
+        (("--model", "llama-3.1-8b", *POINT, "--draft", "3"), "say with --accept"),
+        (("--model", "llama-3.1-8b", *POINT, "--ep", "4"), "has none"),
+        (("--model", "mixtral-8x7b", *POINT, "--ep", "4"), "does not divide the 1 devices"),
+        (("--model", "smollm2-360m", *POINT, "--tp", "2"), "cannot be split evenly"),
         (("--model", "llama-3.1-8b", *POINT, "--batch", "-1"), "--batch"),
         (("--model", "llama-3.1-8b", *POINT, "--precision", "fp17"), "unknown precision 'fp17'"),
         (("--model", "llama-3.1-8b", *POINT, "--prefix", "150%"), "--prefix"),

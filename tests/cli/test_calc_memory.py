@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from calc_cases import run, run_json
+from calc_cases import evaluated, run, run_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +118,53 @@ def test_every_figure_explains_itself() -> None:
             assert all(told[part] for part in ("formula", "filled", "source"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("kv", "--model", "gemma-3-27b", "--context", "8k", "--sequences", "3"),
+        ("kv", "--model", "deepseek-v3", "--context", "8k", "--dtype", "q8_0", "--reserve", "16k"),
+        ("kv", "--model", "glm-5", "--context", "8k"),
+        ("kv", "--model", "jamba-v0.1", "--context", "8k", "--on", "h200"),
+        ("memory", "--model", "llama-3.1-8b", "--precision", "awq-4bit", "--context", "4k", "--on", "h100"),
+        ("memory", "--model", "llama-3.1-8b", "--precision", "nf4-double"),
+        ("memory", "--model", "llama-3.1-8b", "--precision", "q4_k_m"),
+        ("memory", "--model", "gpt-oss-120b", "--context", "4k"),
+        ("memory", "--model", "qwen3-next-80b-a3b", "--precision", "fp8-block", "--context", "8k", "--on", "h200"),
+        ("memory", "--params", "7B", "--precision", "int4"),
+        ("memory", "--params", "7B", "--bits", "4.5"),
+        ("flops", "--model", "deepseek-v3", "--batch", "4", "--on", "h200", "--measured-tokens-per-s", "100"),
+        ("flops", "--model", "gemma-2-9b", "--context", "6k", "--measured-prefill-tokens-per-s", "9k", "--on", "l4"),
+        ("flops", "--model", "nemotron-h-8b", "--context", "6k", "--batch", "4"),
+        ("flops", "--model", "glm-5", "--context", "6k"),
+    ],
+)
+def test_the_numbers_put_in_give_the_figure(words: tuple[str, ...]) -> None:
+    found = run_json(*words, "--explain")
+    for name, told in found["explained"].items():
+        if name == "max_context_tokens":
+            continue  # a search: it shows what fits and what would not
+        filled = told["filled"].partition(" B of ")[0].replace(" (layers split × groups of layers)", "")
+        said, _, result = filled.rpartition(" = ")
+        assert evaluated(said or result) == pytest.approx(found[name], rel=2e-4)
+
+
+def test_a_step_reads_the_head_of_a_gguf_file_and_of_a_mixture_the_experts_in_their_own_width() -> None:
+    gguf = run_json("flops", "--model", "llama-3.1-8b", "--precision", "q4_k_m", "--context", "1")
+    file_bytes = run_json("memory", "--model", "llama-3.1-8b", "--precision", "q4_k_m")["weights_bytes"]
+    table = 128_256 * 4096 * 144 / 256  # the embedding is looked up, and stored in Q4_K
+    assert gguf["step_bytes"] == pytest.approx(file_bytes - table + 131_072, rel=1e-5)
+    mixture = run_json("flops", "--model", "gpt-oss-120b", "--context", "1")
+    experts, rest = 114_701_598_720, 116_829_156_672 - 114_701_598_720 - 201_088 * 2880
+    cache = run_json("kv", "--model", "gpt-oss-120b", "--context", "1")["kv_cache_bytes"]
+    assert mixture["step_bytes"] == pytest.approx(experts * 4 / 128 * 17 / 32 + rest * 2 + cache, rel=1e-5)
+
+
+def test_a_ridge_is_that_of_the_width_that_is_multiplied() -> None:
+    for precision, rate in (("fp32", 989e12 / 2), ("bf16", 989e12), ("awq-4bit", 989e12), ("fp8", 1979e12)):
+        found = run_json("flops", "--model", "llama-3.1-8b", "--on", "h100", "--precision", precision)
+        assert found["ridge_flops_per_byte"] == pytest.approx(rate / 3.35e12, rel=2e-3)
+
+
 def test_flops_give_intensity_ridge_and_utilisation() -> None:
     words = ("flops", "--model", "llama-3.1-70b", "--context", "8000", "--batch", "16", "--on", "h100", "--tp", "4")
     found = run_json(*words, "--measured-tokens-per-s", "500", "--measured-prefill-tokens-per-s", "10k")
@@ -150,6 +197,11 @@ def test_flops_give_intensity_ridge_and_utilisation() -> None:
         (("kv", "--model", "llama-3.1-70b", "--on", "h100", "--tp", "3"), "cannot be split evenly"),
         (("kv", "--model", "llama-3.1-8b", "--on", "h100", "--usable", "150%"), "at most 1"),
         (("kv", "--model", "llama-3.1-8b", "--on", "h100", "--precision", "fp7"), "unknown weight format"),
+        (("kv", "--model", "llama-3.1-8b", "--context", "1k", "--tp", "2"), "name it with --on"),
+        (("memory", "--model", "llama-3.1-8b", "--precision", "q4_k_m", "--group", "64"), "leaves no choice"),
+        (("memory", "--model", "llama-3.1-8b", "--sequences", "4"), "say how long each is"),
+        (("memory", "--params", "7B", "--on", "h100"), "need the layers too"),
+        (("flops", "--model", "llama-3.1-8b", "--tp", "2"), "say which with --on"),
         (("memory",), "which model"),
         (("memory", "--params", "7B", "--bits", "4", "--precision", "fp8"), "not both"),
         (("memory", "--params", "7B", "--precision", "fp7"), "unknown precision"),

@@ -114,3 +114,10 @@ def test_a_file_that_holds_no_tiers_is_refused_at_its_place(tmp_path: Path, text
     status, _, err = run("moderate", "--file", str(file))
     assert (status, len(err.splitlines())) == (EXIT_CANNOT_RUN, 1)
     assert err.startswith(f"{file}:")
+
+
+def test_nothing_right_and_nothing_found_leaves_the_removals_open() -> None:
+    tier = "a,usd=0,latency=1ms,precision=0,recall=0"
+    status, _, err = run("moderate", "--tier", tier)
+    assert (status, "give flag too" in err) == (EXIT_CANNOT_RUN, True)
+    assert run_json("moderate", "--tier", f"{tier},flag=10%")["wrongly_removed_per_day"] == 100_000

@@ -165,3 +165,8 @@ def test_bad_calls_are_refused_in_one_line(words: tuple[str, ...], told: str) ->
     status, out, err = run("tokens", *words)
     assert (status, len(err.splitlines()), out) == (EXIT_CANNOT_RUN, 1, "")
     assert told in err
+
+
+def test_one_token_is_no_plural(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmdrill.estimate.tokens.count_tokens", lambda *_, **__: 1)
+    assert run("tokens", "--text", "x", "--encoding", "o200k_base")[1].startswith("1 token\n")

@@ -159,3 +159,27 @@ def test_a_discordant_share_that_the_rates_rule_out_is_refused() -> None:
         paired_sample_size(baseline_share=0.7, changed_share=0.75, discordant_share=0.01)
     with pytest.raises(UsageError, match="from 1 to 100"):
         peeking_false_positive_share(looks=0)
+
+
+@pytest.mark.parametrize(("looks", "significance"), [(20, 1e-9), (30, 1e-6), (5, 0.5), (30, 0.5)])
+def test_strict_and_lax_thresholds_keep_the_false_positives_too(looks: int, significance: float) -> None:
+    """Small shares lost their digits once: 1e-9 over 20 looks gave a negative threshold."""
+    many = peeking_false_positive_share(looks=looks, significance_share=significance)
+    assert significance < many < min(1, looks * significance)
+    even = pocock_z(looks=looks, significance_share=significance)
+    last = obrien_fleming_z(looks=looks, significance_share=significance)
+    falling = [last * math.sqrt(looks / look) for look in range(1, looks + 1)]
+    for thresholds in ([even] * looks, falling):
+        assert thresholds[-1] > 0
+        assert crossing_share(thresholds) == pytest.approx(significance, rel=1e-6)
+
+
+@pytest.mark.parametrize("significance", [1e-12, 0.99])
+def test_a_significance_that_nobody_means_is_refused(significance: float) -> None:
+    with pytest.raises(UsageError, match="significance must be"):
+        peeking_false_positive_share(looks=5, significance_share=significance)
+
+
+def test_rare_crossings_are_as_an_independent_integration_finds() -> None:
+    """30 looks at 1e-6 each, by a 400-node integration in numpy with scipy's normal tail."""
+    assert peeking_false_positive_share(looks=30, significance_share=1e-6) == pytest.approx(1.4272967e-5, rel=1e-6)

@@ -116,7 +116,7 @@ def test_parts_add_up_and_grow_with_the_vectors(design: IndexDesign) -> None:
     assert all(part.size_bytes > 0 for part in parts)
     assert len({part.name for part in parts}) == len(parts)
     more = total(replace(design, vectors=2 * design.vectors))
-    assert total(design) < more <= 2 * total(design) * (1 + 1e-12)
+    assert total(design) < more <= 2 * total(design) + 1  # whole bytes of a graph, whose mean is none
     bare, beside = (total(replace(design, originals=kept)) for kept in (False, True))
     assert beside - bare == pytest.approx(4 * design.vectors * design.dimensions, rel=1e-9)
 

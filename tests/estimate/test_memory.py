@@ -205,3 +205,13 @@ def test_a_pure_state_model_is_bounded_in_sequences_and_not_in_context() -> None
     fit = fit_on(find_model("mamba-2.8b"), accelerator=find_accelerator("h100"), context_tokens=1000)
     assert fit.max_context_tokens is None
     assert (fit.max_sequences or 0) > 1000
+
+
+@pytest.mark.parametrize(
+    ("file_type", "gigabytes"),
+    [("q8_0", 74.98), ("q6_k", 57.89), ("q5_k_m", 49.95), ("q4_k_m", 42.52), ("q4_k_s", 40.35)],
+)
+def test_files_of_a_70b_model_have_their_published_sizes(file_type: str, gigabytes: float) -> None:
+    """Bartowski's table of Llama-3.1-70B, as ozeki.chat/p_8590-understanding-ai-model-files.html shows it."""
+    size = gguf_bytes(find_model("llama-3.1-70b"), file_type=file_type)
+    assert size == pytest.approx(gigabytes * 1e9, rel=2e-3)

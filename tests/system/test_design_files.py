@@ -161,3 +161,12 @@ _VALUE = st.one_of(_TEXT, st.integers(-9, 10**9), st.floats(allow_nan=False, all
 def test_whatever_is_written_loads_back_as_it_was(words: dict[str, str], stage: dict[str, Any]) -> None:
     data = {"schema": "llmdrill/design@1", "title": "x", "stages": {"a": {**stage, "after": ("b",)}}, "words": words}
     assert parse_yaml(write_design(data), file="d").data == data
+
+
+def test_more_stages_than_a_machine_has_memory_for_are_refused_before_anything_is_drawn() -> None:
+    stages = {f"s{number}": {"kind": "rules"} for number in range(201)}
+    data = {"schema": "llmdrill/design@1", "title": "x", "scenario": {"id": "rag", "sha256": "a" * 64}}
+    with pytest.raises(ContentError, match=r"stages: .*at most 200"):
+        validate(parse_yaml(write_design({**data, "stages": stages}), file="f"), Design)
+    del stages["s200"]
+    validate(parse_yaml(write_design({**data, "stages": stages}), file="f"), Design)

@@ -9,8 +9,8 @@ from system_cases import api, design_file, scenario
 
 from llmdrill.catalog.load import find_model, find_serving
 from llmdrill.folders import shipped_folder
-from llmdrill.report.blocks import Text
-from llmdrill.report.estimate_views import estimate_view
+from llmdrill.report.blocks import Grid, Text
+from llmdrill.report.estimate_views import estimate_view, total_texts
 from llmdrill.system.band import EstimateBand, band_of
 from llmdrill.system.check import Verdict, check_design
 from llmdrill.system.design import DesignFile, load_design, write_design
@@ -89,3 +89,10 @@ def test_the_estimate_states_both_ends() -> None:
     found = estimate_json(_estimate(), band)["band"]
     assert found["stages"] == ["llm"]
     assert found["p95_ms"]["low"] < 1000 * (_estimate().total.p95_s or 0.0) < found["p95_ms"]["high"]
+
+
+def test_a_memory_that_nobody_knows_is_unknown_and_not_left_out() -> None:
+    assert _estimate().total.memory_bytes is None  # the keyword index's
+    assert ("memory held", "unknown") in total_texts(_estimate())
+    grid = next(one for one in estimate_view(_estimate()) if isinstance(one, Grid) and one.columns[0] == "total")
+    assert grid.note.endswith("memory held is unknown.")

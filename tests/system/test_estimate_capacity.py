@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from system_cases import api, estimated, fixed, known, scenario, stage_of, workload
 
 from llmdrill.catalog.load import find_accelerator, find_model
+from llmdrill.estimate.fit import released_bytes
+from llmdrill.estimate.placement import Demand, place
 from llmdrill.estimate.serving import serving_estimate
+from llmdrill.estimate.serving_load import served_precision
 from llmdrill.system.estimate_json import estimate_json
 
 Stages = dict[str, dict[str, Any]]
@@ -125,3 +128,35 @@ def test_a_figure_nobody_measured_is_called_assumed_and_ones_own_is_called_yours
     assert found.total.basis == "assumed"
     assert any(note.startswith("plain: the time to first token of 'gpt-4o' is assumed") for note in found.notes)
     assert estimated({"llm": api()}).total.basis == "yours"
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "on"),
+    [
+        ("llama-3.1-8b", 1, "h100-sxm-80gb"),
+        ("llama-3.1-8b", 8, "h100-sxm-80gb"),
+        ("deepseek-v3", 8, "b200-sxm-180gb"),
+        ("jamba-v0.1", 2, "h200-sxm-141gb"),
+        ("gpt-oss-120b", 1, "h100-sxm-80gb"),
+    ],
+)
+def test_a_design_holds_what_the_calculators_say(model: str, split: int, on: str) -> None:
+    """`calc latency` and `calc memory` of the same replica, at the batch of the busy hour; gpt-oss as released."""
+    precision = {"precision": "fp8"} if model == "deepseek-v3" else {}
+    stage = estimated({"llm": _own(model=model, tensor_parallel=split, on=on, **precision)}).stages[0]
+    batch = {one.name: one.value for one in stage.explained}["batch"]
+    record, device = find_model(model), find_accelerator(on)
+    weights = released_bytes(record, precision.get("precision"))[1]
+    placed = place(record, Demand(weights), tensor_parallel=split)
+    said = serving_estimate(
+        record,
+        device,
+        batch=batch,
+        input_tokens=700,
+        output_tokens=200,
+        tensor_parallel=split,
+        precision=served_precision(record, precision.get("precision")),
+    )
+    assert known(stage.memory_bytes) == pytest.approx(said.memory_bytes, rel=1e-6)
+    fixed = (placed.weights_bytes + placed.activation_bytes) * split
+    assert known(stage.memory_bytes) == pytest.approx(fixed + batch * said.sequence_bytes, rel=1e-6)

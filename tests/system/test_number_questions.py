@@ -8,6 +8,7 @@ import pytest
 from system_cases import api, estimated, scenario
 
 from llmdrill.errors import UnknownNameError, UsageError
+from llmdrill.system.kinds.vector_search import VectorSearch
 from llmdrill.system.numbers import COMPUTATIONS, ComputedNumber, compute_number
 from llmdrill.system.scenario import NumberQuestion
 
@@ -31,11 +32,12 @@ def _computed(by: str, dimension: str = "count", **arguments: Any) -> ComputedNu
         # Kwon et al. 2023 (arXiv:2309.06180), section 3: OPT-13B keeps 800 KB a token, 1.6 GB for 2,048 tokens.
         ("kv_cache_bytes", {"model": "opt-13b", "context_tokens": 2048}, 2048 * 819_200),
         ("weights_bytes", {"model": "llama-3.1-8b", "bits": 16}, 2 * 8_030_261_248),
-        ("weights_bytes", {"model": "llama-3.1-8b", "precision": "fp8"}, 8_030_261_248),
+        ("weights_bytes", {"model": "llama-3.1-8b", "precision": "fp8"}, 9_081_200_640),  # as `calc memory`
         ("api_usd_per_month", {"model": "gpt-4o", "requests": "1M", "input_tokens": 500, "output_tokens": 200}, 3250),
         ("tokens_per_month", {}, 700e6),
         ("peak_requests_per_s", {}, 4e6 / (730 * 3600)),
         ("index_bytes", {"vectors": "1M", "dimensions": 384}, 1.536e9),
+        ("index_bytes", {"vectors": 20_000, "dimensions": 384, "links": 32}, 36_162_530),  # a serialised Faiss graph
         ("chunks_expected", {"corpus_tokens": 1000, "size_tokens": 200}, 5),
         ("sequences_in_flight", {"rate": "10/s", "seconds": "1.5s"}, 15),
         ("human_hours_per_day", {"requests_per_month": "60M", "share": "0.8%", "seconds_per_item": "30s"}, 131.5),
@@ -95,3 +97,12 @@ def test_unknown_computations_and_arguments_are_refused_with_the_nearest_names()
 def test_every_computation_names_arguments_once() -> None:
     for name, one in COMPUTATIONS.items():
         assert len({*one.required, *one.optional}) == len(one.required) + len(one.optional), name
+
+
+def test_an_index_holds_values_of_a_type_that_exists() -> None:
+    with pytest.raises(UsageError, match="bytes_per_value must be one of 4 .fp32., 2"):
+        _computed("index_bytes", vectors=1000, dimensions=8, bytes_per_value=3)
+    with pytest.raises(UsageError, match="'vectors' must be a whole number"):
+        _computed("index_bytes", vectors=1000.5, dimensions=8)
+    with pytest.raises(ValueError, match="bytes_per_value must be one of"):
+        VectorSearch.model_validate({"kind": "vector_search", "k": 3, "bytes_per_value": 3})

@@ -91,7 +91,6 @@ def _pricing(
 ) -> Pricing | None:
     """Return what tokens cost: by the catalogue, by own figures, or unknown."""
     from llmdrill.catalog.load import find_price
-    from llmdrill.catalog.price import of_named_provider
     from llmdrill.cli.calc.agent_plan import Pricing
     from llmdrill.estimate.cost import BilledRates
 
@@ -99,7 +98,7 @@ def _pricing(
     if model is not None:
         if own != (None, None, None):
             raise UsageError("give --model or own prices, not both")
-        return Pricing(of_named_provider(find_price(model, date=date.date() if date else None), model), None)
+        return Pricing(find_price(model, date=date.date() if date else None), None)
     if own == (None, None, None):
         return None
     if plain is None or written is None:

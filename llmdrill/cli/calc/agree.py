@@ -18,12 +18,13 @@ from llmdrill.units import format_share
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    from llmdrill.estimate.agreement import Disagreement
     from llmdrill.estimate.bootstrap import Interval
     from llmdrill.estimate.explain import Explained
     from llmdrill.table import Table
 
     Pattern = tuple[Hashable | None, ...]
-    Statistic = Callable[[Mapping[Pattern, int]], float | None]
+    Statistic = Callable[[Mapping[Pattern, int]], Disagreement | None]
 
 _DELIMITERS: Final = (",", "\t", ";")
 _MOST_RATERS: Final = 100
@@ -31,6 +32,7 @@ _SCALE: Final = "Landis and Koch 1977, Biometrics 33, 159-174: a convention, not
 _COHEN: Final = "Cohen 1960, doi:10.1177/001316446002000104; weighted as in scikit-learn 1.9.1"
 _KRIPPENDORFF: Final = "Krippendorff 2011, Computing Krippendorff's Alpha-Reliability"
 _KAPPA: Final = "1 − observed / chance disagreement of the two raters' labels"
+_FLEISS: Final = "1 − observed / chance disagreement, chance from all ratings' shares"
 _ALPHA: Final = "1 − observed / chance difference of all pairs of ratings of an item"
 
 
@@ -64,14 +66,15 @@ def agree(
 ) -> Answer:
     """Agreement of raters: raw, Cohen's kappa, Fleiss' kappa, Krippendorff's alpha."""
     ratings = _ratings(file, header=header, columns=columns, order=order, missing=frozenset(missing or ()))
-    found = {name: statistic(ratings.patterns) for name, statistic in _statistics(ratings).items()}
+    from llmdrill.estimate.agreement import raw_agreement_of_patterns
+
+    apart = {name: statistic(ratings.patterns) for name, statistic in _statistics(ratings).items()}
+    raw = raw_agreement_of_patterns(ratings.patterns)
+    found = {"raw_agreement_share": raw, **{name: one.agreement if one else None for name, one in apart.items()}}
     intervals = _intervals(ratings, found, seed)
-    figures = [
-        one
-        for name, value in found.items()
-        if value is not None
-        for one in _figures(name, value, ratings, intervals.get(name))
-    ]
+    figures = [] if raw is None else [_raw_figure(ratings, raw)]
+    for name, one in apart.items():
+        figures += _figures(name, one, ratings, intervals.get(name)) if one else ()
     known = {one.name for one in figures}
     wanted = [*found, *(f"{name}_{end}" for name in _RESAMPLED for end in ("low", "high"))]
     return Answer(
@@ -97,25 +100,24 @@ _RESAMPLED: Final = ("cohens_kappa", "krippendorff_alpha")
 
 
 def _statistics(ratings: _Ratings) -> dict[str, Statistic]:
-    """Return every figure's function; those that the labels do not allow return None."""
+    """Return the function of every figure beyond chance; those that the labels do not allow return None."""
     from llmdrill.estimate import agreement
 
-    def kappa(patterns: Mapping[Pattern, int], *, weights: agreement.Weights) -> float | None:
+    def kappa(patterns: Mapping[Pattern, int], *, weights: agreement.Weights) -> Disagreement | None:
         if len(ratings.raters) != 2 or (weights != "none" and ratings.order is None):
             return None
-        return agreement.kappa_of_pairs(_pairs(patterns, 0, 1), weights=weights, order=ratings.order)
+        return agreement.kappa_disagreement(_pairs(patterns, 0, 1), weights=weights, order=ratings.order)
 
-    def alpha(patterns: Mapping[Pattern, int], *, level: agreement.Level) -> float | None:
+    def alpha(patterns: Mapping[Pattern, int], *, level: agreement.Level) -> Disagreement | None:
         if (level == "interval" and not ratings.numbers) or (level == "ordinal" and ratings.order is None):
             return None
-        return agreement.alpha_of_patterns(patterns, level=level, order=ratings.order)
+        return agreement.alpha_disagreement(patterns, level=level, order=ratings.order)
 
     return {
-        "raw_agreement_share": agreement.raw_agreement_of_patterns,
         "cohens_kappa": functools.partial(kappa, weights="none"),
         "cohens_kappa_linear": functools.partial(kappa, weights="linear"),
         "cohens_kappa_quadratic": functools.partial(kappa, weights="quadratic"),
-        "fleiss_kappa": agreement.fleiss_of_patterns,
+        "fleiss_kappa": agreement.fleiss_disagreement,
         "krippendorff_alpha": functools.partial(alpha, level="nominal"),
         "krippendorff_alpha_ordinal": functools.partial(alpha, level="ordinal"),
         "krippendorff_alpha_interval": functools.partial(alpha, level="interval"),
@@ -144,7 +146,13 @@ def _intervals(ratings: _Ratings, found: Mapping[str, float | None], seed: int) 
     functions = _statistics(ratings)
     names = [name for name in _RESAMPLED if found[name] is not None]
     rng = random.Random(seed)  # noqa: S311 - resampling, no secret
-    found_intervals = bootstrap_intervals(ratings.patterns, [functions[name] for name in names], rng=rng)
+
+    def agreement_of(name: str, patterns: Mapping[Pattern, int]) -> float | None:
+        one = functions[name](patterns)
+        return one.agreement if one else None
+
+    statistics = [functools.partial(agreement_of, name) for name in names]
+    found_intervals = bootstrap_intervals(ratings.patterns, statistics, rng=rng)
     return dict(zip(names, found_intervals, strict=True))
 
 
@@ -266,17 +274,27 @@ def _with_labels(
 # --- showing ------------------------------------------------------------------------------------------------------
 
 
-def _figures(name: str, value: float, ratings: _Ratings, interval: Interval | None) -> Iterator[Explained]:
+def _raw_figure(ratings: _Ratings, value: float) -> Explained:
     from llmdrill.estimate.explain import Explained, figure
 
-    given = f"{ratings.patterns.total():,} items, {len(ratings.raters)} raters: {figure(value)}"
+    twice = sum(count for pattern, count in ratings.patterns.items() if sum(one is not None for one in pattern) > 1)
+    formula = "sum over items of agreeing pairs / pairs of ratings, over the items rated twice"
+    filled = f"{figure(value * twice)} / {figure(twice)} = {figure(value)}"
+    source = "Fleiss 1971, doi:10.1037/h0031619"
+    return Explained("raw_agreement_share", value, "share", formula, filled, source)
+
+
+def _figures(name: str, apart: Disagreement, ratings: _Ratings, interval: Interval | None) -> Iterator[Explained]:
+    from llmdrill.estimate.explain import Explained, figure
+
+    observed, chance = apart.observed / apart.pairs, apart.chance / apart.pairs
     formula, source = {
-        "raw": ("mean over items of agreeing pairs / pairs of ratings", "Fleiss 1971, doi:10.1037/h0031619"),
         "cohens": (_KAPPA, _COHEN),
-        "fleiss": ("(P − Pe) / (1 − Pe), Pe from all ratings' shares", "Fleiss 1971, doi:10.1037/h0031619"),
+        "fleiss": (_FLEISS, "Fleiss 1971, doi:10.1037/h0031619"),
         "krippendorff": (_ALPHA, _KRIPPENDORFF),
     }[name.partition("_")[0]]
-    yield Explained(name, value, "share" if name.endswith("_share") else "count", formula, given, source)
+    filled = f"1 − {figure(observed)} / {figure(chance)} = {figure(apart.agreement)}"
+    yield Explained(name, apart.agreement, "count", formula, filled, source)
     for end in ("low", "high") if interval is not None else ():
         bound = float(getattr(interval, end))
         quantile = "2.5 %" if end == "low" else "97.5 %"

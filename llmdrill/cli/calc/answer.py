@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Shown = Literal["text", "json", "markdown"]
 _MILLI: Final = 1000.0
+_DIGITS: Final = 4  # of a number in a table that is not whole
+_WHOLE_FROM: Final = 10**_DIGITS - 0.5
+_TINY: Final = 1e-6  # below, an exponent is easier to read than zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +137,21 @@ def _columns(table: Table) -> list[str]:
 
 
 def _cell(value: str | float | None) -> str:
+    """Return a cell as people read it: whole numbers in full, others to four digits.
+
+    >>> _cell(33_439_999_744), _cell(3.072e9), _cell(0.0121653), _cell(12345.678), _cell(0.00001), _cell(8.4e-13)
+    ('33,439,999,744', '3,072,000,000', '0.01217', '12,346', '0.00001', '8.4e-13')
+    """
     if value is None:
         return "-"
-    return value if isinstance(value, str) else f"{value:,.6g}"
+    if isinstance(value, str):
+        return value
+    if value == round(value) or abs(value) >= _WHOLE_FROM:
+        return f"{value:,.0f}"
+    text = f"{value:.{_DIGITS}g}"
+    if "e" not in text or abs(value) < _TINY:
+        return text
+    return f"{value:.{_DIGITS + 3}f}".rstrip("0")  # 0.00001234: an exponent is avoided
 
 
 def _markdown(answer: Answer, *, explain: bool) -> list[str]:

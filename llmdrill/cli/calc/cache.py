@@ -102,11 +102,10 @@ def _refuse(kind: Kind, *given: str | None) -> None:
 
 def _price(model: str | None, date: dt.datetime | None) -> Price | None:
     from llmdrill.catalog.load import find_price
-    from llmdrill.catalog.price import of_named_provider
 
     if model is None:
         return None
-    return of_named_provider(find_price(model, date=date.date() if date else None), model)
+    return find_price(model, date=date.date() if date else None)
 
 
 def _required_price(price: Price | None) -> Price:

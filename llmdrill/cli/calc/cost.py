@@ -141,10 +141,9 @@ def _monthly(per_day: str | None, per_month: str | None) -> float | None:
 
 def _by_catalogue(model: str, day: dt.date | None, request: _Request, many: float) -> _Found:
     from llmdrill.catalog.load import find_price
-    from llmdrill.catalog.price import of_named_provider
     from llmdrill.estimate.cost import api_request_cost, explain_api_cost
 
-    price = of_named_provider(find_price(model, date=day), model)
+    price = find_price(model, date=day)
     total = explain_api_cost(
         price, requests=many, batch=request.batch, billed_attempts=request.billed_attempts, **request.tokens
     )
@@ -169,12 +168,11 @@ def _by_catalogue(model: str, day: dt.date | None, request: _Request, many: floa
 def _by_genai(model: str, day: dt.date | None, request: _Request, many: float) -> _Found:
     from llmdrill.catalog.genai import genai_request_cost
     from llmdrill.catalog.load import catalogue_date, find_price
-    from llmdrill.catalog.price import of_named_provider
     from llmdrill.estimate.explain import Explained, figure
 
     pinned = day or catalogue_date()
     try:
-        known = of_named_provider(find_price(model, date=pinned), model)
+        known = find_price(model, date=pinned)
     except (UnknownNameError, UsageError):
         known = None  # the package knows many more models than the catalogue
     tokens = dict(request.tokens)

@@ -124,7 +124,7 @@ def _answer(asked: _Asked, decoded: str | None, prefilled: str | None) -> Answer
             "accelerator": asked.device.name if asked.device else None,
             "devices": asked.devices,
         },
-        notes=_notes(asked.record, rates) + asked.record.guessed,
+        notes=_notes(asked, rates) + asked.record.guessed,
     )
 
 
@@ -291,8 +291,10 @@ def _mfu(name: str, asked: _Asked, device: Accelerator, each: float, per_s: floa
     return _one(name, used, "flops_per_token × tokens_per_s / (devices × peak)", filled, _MFU, "share")
 
 
-def _notes(record: ModelRecord, rates: list[Explained]) -> tuple[str, ...]:
-    notes = []
+def _notes(asked: _Asked, rates: list[Explained]) -> tuple[str, ...]:
+    record, longest, notes = asked.record, asked.record.max_context_tokens, []
+    if longest is not None and asked.tokens + asked.cached > longest:
+        notes.append(f"{record.name} was built for at most {longest:,} tokens of context")
     if any(one.value > 1 for one in rates):
         notes.append("a share above 100%: more devices, another precision, or tokens that came from a cache?")
     if record.experts is not None:

@@ -9,7 +9,7 @@ import typer
 
 from llmdrill.cli.calc.answer import Answer, Span
 from llmdrill.cli.calc.options import Config, Model, required_model, share, whole
-from llmdrill.errors import UnknownNameError, UsageError
+from llmdrill.errors import UsageError
 from llmdrill.units import format_bytes, format_quantity
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def latency(
     """Time to first token and per token of a self-hosted model."""
     record = required_model(model, config)
     accelerator = _accelerator(on)
-    _check_engine(engine)
     if accept is None and (draft, draft_cost) != ("4", "0.05"):
         raise UsageError("--draft and --draft-cost are of speculative decoding: say with --accept what it accepts")
+    _check_experts(record, whole("ep", ep), whole("tp", tp) * whole("dp", dp))
     from llmdrill.estimate.kv_cache import cache_bytes_per_value
     from llmdrill.estimate.serving import serving_estimate
     from llmdrill.estimate.serving_load import served_precision
@@ -81,14 +81,11 @@ def _accelerator(name: str) -> Accelerator:
     return find_accelerator(name)
 
 
-def _check_engine(name: str) -> None:
-    from llmdrill.catalog.load import find_serving, load_serving
-
-    try:
-        find_serving(name)
-    except UnknownNameError as unknown:
-        known = ", ".join(engine.name for engine in load_serving())
-        raise UsageError(f"{unknown}; one of {known}") from None
+def _check_experts(record: ModelRecord, spread: int, devices: int) -> None:
+    if spread > 1 and record.experts is None:
+        raise UsageError(f"--ep spreads experts, and '{record.name}' has none")
+    if devices % spread:
+        raise UsageError(f"--ep {spread} does not divide the {devices} devices of --tp × --dp")
 
 
 def _speculation(accept: str | None, draft: str, draft_cost: str) -> Speculation | None:
@@ -187,8 +184,8 @@ def _memory(found: ServingEstimate, accelerator: Accelerator) -> tuple[Explained
 
     load = found.load
     fixed, each = found.fixed_bytes, found.sequence_bytes
-    limit = accelerator.memory_bytes * USABLE_MEMORY_SHARE * load.devices
-    room = f"({figure(limit)} - {figure(fixed)}) / {figure(each)}"
+    whole = accelerator.memory_bytes * load.devices
+    room = f"{USABLE_MEMORY_SHARE:g} × ({figure(whole)} - {figure(fixed)}) / {figure(each)}"
     return (
         Explained(
             "memory_bytes",
@@ -202,9 +199,9 @@ def _memory(found: ServingEstimate, accelerator: Accelerator) -> tuple[Explained
             "max_sequences",
             found.max_sequences,
             "count",
-            "⌊(0.9 × memory - weights and activations) / cache and state of a full-length sequence⌋, over all devices",
+            "⌊0.9 × (memory - weights and activations) / cache and state of a full-length sequence⌋, over all devices",
             f"⌊{room}⌋ = {figure(found.max_sequences)}",
-            "vLLM counts weights, activations and cache against one share of the memory, 0.9 by default",
+            "0.9 of what is free beside them: TensorRT-LLM's free_gpu_memory_fraction",
         ),
     )
 
@@ -212,7 +209,8 @@ def _memory(found: ServingEstimate, accelerator: Accelerator) -> tuple[Explained
 def _lines(
     record: ModelRecord, accelerator: Accelerator, found: ServingEstimate, predicted: dict[str, Predicted]
 ) -> tuple[str, ...]:
-    load, what = found.load, "clients" if found.batching == "continuous" else "sequences"
+    load, what = found.load, "client" if found.batching == "continuous" else "sequence"
+    what += "" if found.load.batch == 1 else "s"
     devices = f"{load.devices} × {accelerator.name}"
     lines = [f"{record.name} in {load.precision} on {devices}, {found.batching} batching, {load.batch:g} {what}:"]
     if not found.fits:
@@ -222,7 +220,7 @@ def _lines(
         lines.append(f"  {name.removesuffix('_ms'):<6}{value}  (80 % band {low} to {high}, floor {floor})")
     if found.queues:
         lines.append(f"  queues: {_time(found.wait_s)} of the TTFT is the wait for a free slot")
-    rate = f"{found.output_tokens_per_s:,.0f} output tokens/s now, {found.max_output_tokens_per_s:,.0f}/s at most"
+    rate = f"{_rate(found.output_tokens_per_s)} output tokens/s now, {_rate(found.max_output_tokens_per_s)}/s at most"
     return (*lines, f"  {rate}; {format_bytes(found.memory_bytes)} of memory")
 
 
@@ -232,12 +230,16 @@ def _shortage(record: ModelRecord, accelerator: Accelerator, found: ServingEstim
     from llmdrill.estimate.placement import Demand, fewest_devices
 
     load = found.load
-    held = format_bytes(accelerator.memory_bytes * USABLE_MEMORY_SHARE * load.devices)
-    needed = format_bytes(found.fixed_bytes + found.sequence_bytes)
+    held = format_bytes(accelerator.memory_bytes * load.devices)
+    needed = format_bytes(found.fixed_bytes + found.sequence_bytes / USABLE_MEMORY_SHARE)
     demand = Demand(found.weights_bytes, load.input_tokens + load.output_tokens, 1.0, load.cache_bytes_per_value)
     least = fewest_devices(record, demand, memory_bytes=accelerator.memory_bytes)
     remedy = "" if least is None else f"; the fewest that hold one: {least.devices} × {accelerator.name}"
-    return f"does not fit: one sequence needs {needed} with the weights, and {held} may be filled{remedy}"
+    return f"does not fit: weights, activations and the room for one sequence take {needed} of {held}{remedy}"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
 def _time(seconds: float) -> str:
@@ -247,6 +249,9 @@ def _time(seconds: float) -> str:
 def _notes(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate) -> tuple[str, ...]:
     notes = list(record.guessed)
     load = found.load
+    longest, asked = record.max_context_tokens, load.input_tokens + load.output_tokens
+    if longest is not None and asked > longest:
+        notes.append(f"{record.name} was built for at most {longest:,} tokens of context")
     if found.queues:
         notes.append(_why_queued(found))
     if load.devices > 1 and accelerator.link_bytes_per_s is None:

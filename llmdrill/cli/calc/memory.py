@@ -91,7 +91,7 @@ def _answer(asked: _Asked, placed: _Placed) -> Answer:
             "pipeline_parallel": split.pipeline_parallel,
             "fits": split.fits,
         },
-        notes=_notes(record, asked.weight_format, split) + record.guessed,
+        notes=_notes(asked, split) + record.guessed,
     )
 
 
@@ -143,7 +143,7 @@ def _bare(params: str | None, bits: str | None, precision: str | None, group: st
     return Answer(
         calculator="memory",
         lines=(f"weights: {format_bytes(size)}",),
-        figures=(_count("parameters", parameters, "given", "Arithmetic"), one),
+        figures=(_count("parameters", parameters, figure(parameters), "given"), one),
         inputs={"model": None, "precision": precision, "bits": None if bits is None else wide},
         notes=("what a checkpoint keeps in 16 bits beside these is not known without a model",),
     )
@@ -289,11 +289,14 @@ def _lines(record: ModelRecord, figures: list[Explained], name: str) -> list[str
     return [*lines, f"activations: {activations} on each device", f"in all: {format_bytes(value['total_bytes'])}"]
 
 
-def _notes(record: ModelRecord, name: str, placed: Placement) -> tuple[str, ...]:
+def _notes(asked: _Asked, placed: Placement) -> tuple[str, ...]:
     from llmdrill.estimate.kv_cache import cache_copies
     from llmdrill.estimate.quantization import FORMATS
 
+    record, name, longest = asked.record, asked.weight_format, asked.record.max_context_tokens
     notes = []
+    if longest is not None and asked.demand.context_tokens > longest:
+        notes.append(f"{record.name} was built for at most {longest:,} tokens of context")
     if name in FORMATS and FORMATS[name].scope != "all":
         own = record.quantization
         head = "embeddings" if record.tied_embeddings else "embeddings, head"

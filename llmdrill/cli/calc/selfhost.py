@@ -314,12 +314,11 @@ def _versus(
             raise UsageError("--date is the day of the API's price: it needs --against")
         return _Part(unknown=names)
     from llmdrill.catalog.load import find_price
-    from llmdrill.catalog.price import of_named_provider
     from llmdrill.estimate.cost import explain_api_cost
     from llmdrill.estimate.explain import Explained
     from llmdrill.estimate.selfhost import break_even
 
-    price = of_named_provider(find_price(against, date=day), against)
+    price = find_price(against, date=day)
     if price.is_free:
         raise UsageError(f"'{price.name}' is free of charge: nothing breaks even against it")
     request = explain_api_cost(price, requests=1, input_tokens=tokens[0], output_tokens=tokens[1])

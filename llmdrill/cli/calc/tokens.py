@@ -96,7 +96,7 @@ def _exact(read: str, name: str, wait_s: float) -> Answer:
     counted = Explained("tokens", value, "count", f"length of the {name} encoding", f"{size:,} B → {value:,}", source)
     return Answer(
         calculator="tokens",
-        lines=(f"{value:,} tokens",),
+        lines=("1 token" if value == 1 else f"{value:,} tokens",),
         figures=(counted, _size(size)),
         inputs={"exact": True, "encoding": name},
         notes=(_CHAT,),
@@ -104,27 +104,13 @@ def _exact(read: str, name: str, wait_s: float) -> Answer:
 
 
 def _rough(read: str, name: str | None, kind: Kind_ | None, model: str | None) -> Answer:
-    from llmdrill.estimate.explain import Explained
     from llmdrill.estimate.token_ratio import approximate_tokens
 
-    counted_in = name or "o200k_base"
-    rough = approximate_tokens(read, encoding=counted_in, kind=kind)
-    formula = "round up(sum over kinds of bytes / bytes per token), ratios of"
-    source = "measured by benchmarks/token_ratio.py; see approximate_tokens"
-    figures = tuple(
-        Explained(
-            figure,
-            value,
-            "count",
-            f"{formula} {which}",
-            f"{rough.text_bytes:,} B, mostly {rough.kind}, in {counted_in}: {value:,}",
-            source,
-        )
-        for figure, value, which in (
-            ("tokens", rough.tokens, "the median text"),
-            ("tokens_low", rough.low, "the 95 % quantile of texts"),
-            ("tokens_high", rough.high, "the 5 % quantile of texts"),
-        )
+    rough = approximate_tokens(read, encoding=name or "o200k_base", kind=kind)
+    figures = (
+        _rough_figure("tokens", rough.tokens, "round up", "the median text", [(n, r.median) for n, r in rough.parts]),
+        _rough_figure("tokens_low", rough.low, "round down", "the 95 % quantile", [(n, r.p95) for n, r in rough.parts]),
+        _rough_figure("tokens_high", rough.high, "round up", "the 5 % quantile", [(n, r.p5) for n, r in rough.parts]),
     )
     notes = ["approximate: the span holds 9 of 10 of the measured texts of that kind; short texts are worst"]
     if not rough.measured:
@@ -139,6 +125,17 @@ def _rough(read: str, name: str | None, kind: Kind_ | None, model: str | None) -
         inputs={"exact": False, "encoding": name, "kind": rough.kind},
         notes=tuple(notes),
     )
+
+
+def _rough_figure(name: str, value: int, rounding: str, whose: str, parts: list[tuple[float, float]]) -> Explained:
+    from llmdrill.estimate.explain import Explained, figure
+
+    terms = " + ".join(f"{figure(size)} / {ratio:g}" for size, ratio in parts) or "0"
+    said, put = f"{rounding}(sum over kinds of text of bytes / bytes per token)", f"{rounding}({terms})"
+    if name == "tokens_low" and parts:
+        said, put = f"max(1, {said})", f"max(1, {put})"
+    source = "measured by benchmarks/token_ratio.py; see approximate_tokens"
+    return Explained(name, value, "count", f"{said}, ratios of {whose}", f"{put} = {value:,}", source)
 
 
 def _size(size: int) -> Explained:
