@@ -32,7 +32,7 @@ def epoch_sequences(part: Part, *, length: int, seed: int, epoch: int) -> NDArra
     stream = np.concatenate([part.tokens[part.starts[at] : ends[at]] for at in order])
     stream = stream[int(rng.integers(min(length, len(stream) - length))) :]
     count = (len(stream) - 1) // length
-    windows = np.lib.stride_tricks.sliding_window_view(stream, length + 1)[:: length][:count]
+    windows = np.lib.stride_tricks.sliding_window_view(stream, length + 1)[::length][:count]
     return windows[rng.permutation(count)]
 
 

@@ -95,11 +95,9 @@ class Counts:
 
 def read_source(source: Path | None, *, download_to: Path) -> dict[str, bytes]:
     """Return every Lib/**/*.py of a source folder or tarball; without one, download the release."""
-    if source is None:
-        source = download_to / URL.rsplit("/", 1)[-1]
-        if not source.exists():
-            with urllib.request.urlopen(URL) as answer:  # noqa: S310  a constant https address
-                source.write_bytes(answer.read())
+    source = source or _downloaded(download_to)
+    if not source.exists():
+        raise SystemExit(f"{source}: there is no such tarball or folder")
     if source.is_dir():
         root = source / "Lib" if (source / "Lib").is_dir() else source
         return {f"Lib/{path.relative_to(root).as_posix()}": path.read_bytes() for path in sorted(root.rglob("*.py"))}
@@ -109,6 +107,18 @@ def read_source(source: Path | None, *, download_to: Path) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         found = (member for member in archive if re.fullmatch(r"[^/]+/Lib/.*\.py", member.name) and member.isfile())
         return {member.name.split("/", 1)[1]: _content(archive, member) for member in found}
+
+
+def _downloaded(folder: Path) -> Path:
+    """Return the release's tarball, fetched once."""
+    target = folder / URL.rsplit("/", 1)[-1]
+    if not target.exists():
+        try:
+            with urllib.request.urlopen(URL) as answer:
+                target.write_bytes(answer.read())
+        except OSError as error:
+            raise SystemExit(f"{URL}: {error}; fetch it by hand and name it with --source") from error
+    return target
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

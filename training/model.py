@@ -38,7 +38,7 @@ class Shape:
         """Return the number of weights.
 
         >>> PRESETS["8m"].parameters, PRESETS["1m"].parameters
-        (8337792, 1082240)
+        (8335488, 1078144)
         """
         attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
         layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
@@ -62,6 +62,20 @@ class Shape:
             "rms_norm_eps": NORM_EPS,
             "tie_word_embeddings": True,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Shape:
+        """Read what ``config`` wrote."""
+        return cls(
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            kv_heads=config["num_key_value_heads"],
+            head_dim=config["head_dim"],
+            intermediate=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            max_positions=config["max_position_embeddings"],
+        )
 
     def saved(self) -> dict[str, int]:
         return asdict(self)

@@ -1,7 +1,7 @@
 """Muon for the matrices of the layers, AdamW for everything else, and the schedule of their rates.
 
-Muon: Jordan et al. 2024, kellerjordan.github.io/posts/muon: momentum, then the nearest orthogonal matrix by five steps of
-a Newton-Schulz iteration, scaled by sqrt(max(1, rows / columns)).
+Muon as in KellerJordan/Muon@00ba60d3, muon.py: momentum, then about the nearest orthogonal matrix by five steps of a
+Newton-Schulz iteration, scaled by sqrt(max(1, rows / columns)); here in fp32, which is faster on a CPU.
 """
 
 from __future__ import annotations
@@ -45,12 +45,10 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose every step is made orthogonal, with decoupled weight decay."""
 
     def __init__(self, matrices: list[nn.Parameter], rates: Rates) -> None:
-        super().__init__(
-            matrices, {"lr": rates.muon, "momentum": rates.momentum, "weight_decay": rates.weight_decay}
-        )
+        super().__init__(matrices, {"lr": rates.muon, "momentum": rates.momentum, "weight_decay": rates.weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002  torch's signature
+    def step(self, closure: object = None) -> None:  # noqa: ARG002  torch's signature
         """Take one step (Nesterov's momentum)."""
         for group in self.param_groups:
             for matrix in group["params"]:

@@ -1,6 +1,6 @@
 """From the source release to token files: split, tokenizer, tokens of every part. Done once; the result is checked.
 
-    python -m training.prepare --out build/training [--source Python-3.13.5.tar.xz]
+python -m training.prepare --out build/training [--source Python-3.13.5.tar.xz]
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def encode(tokenizer: Tokenizer, documents: list[Document]) -> tuple[NDArray[np.
 
 def load_part(folder: Path, part: str) -> Part:
     """Read the tokens of one part."""
+    if not (folder / FACTS_FILE).exists():
+        raise SystemExit(f"{folder}: no tokens here yet: python -m training.prepare --out {folder}")
     tokens, starts = (np.load(folder / f"{part}.{name}.npy") for name in ("tokens", "starts"))
     return Part(tokens, starts, Tokenizer.load(folder).token_bytes())
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import numpy as np
     import tiktoken
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATTERN: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+[ \t]*|\s+(?!\S)|\s+"
 END_OF_TEXT: Final = "<|endoftext|>"
 RANKS_FILE: Final = "tokenizer.tiktoken"
-SETTINGS_FILE: Final = "tokenizer_config.json"
+SETTINGS_FILE: Final = "tiktoken.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,7 @@ class Tokenizer:
         import tiktoken
 
         special = {END_OF_TEXT: self.end_of_text}
-        return tiktoken.Encoding(
-            "llmdrill", pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=special
-        )
+        return tiktoken.Encoding("llmdrill", pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=special)
 
     def save(self, folder: Path) -> None:
         """Write the ranks in tiktoken's own format, and the pattern beside them."""

@@ -14,14 +14,17 @@ import os
 import signal
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+# Threads that wait must sleep: where other programs share the cores, spinning ones made a step three times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
 from training.batches import Place, batches
-from training.measure import bits_per_byte
+from training.measure import bits_per_byte, score_tokens
 from training.model import PRESETS, Decoder, Shape
 from training.optimizer import Rates, optimizers_for, rate_factor
 from training.prepare import load_part
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from training.prepare import Part
 
 CHECKPOINT: Final = "checkpoint.pt"
+BEFORE_DECAY: Final = "before_decay.pt"  # to go on from at the full rate, should there be time for more
 LOG: Final = "log.jsonl"
 
 
@@ -44,12 +48,12 @@ class Plan:
     steps: int | None = None
     minutes: float | None = None
     decay_share: float = 0.2
-    warmup_steps: int = 100
+    warmup_steps: int = 50
     sequence: int = 512
-    batch_tokens: int = 12_288
+    batch_tokens: int = 8192
     micro_tokens: int = 4096
     seed: int = 0
-    rates: Rates = Rates()
+    rates: Rates = field(default_factory=Rates)
     bf16: bool = False
     log_steps: int = 10
     save_minutes: float = 5.0
@@ -83,7 +87,7 @@ class Run:
         self.model = Decoder(shape_for(plan)).to(device)
         self.optimizers: Optimizers = optimizers_for(self.model, plan.rates)
         self.progress, self.place = Progress(), Place()
-        self.stopping = False
+        self.stopping, self.kept = False, (out / BEFORE_DECAY).exists()
 
     def step(self, batch: torch.Tensor) -> float:
         """Take one optimizer step on a batch (B, T + 1), and return its mean loss."""
@@ -105,8 +109,8 @@ class Run:
         )
         return float(total)
 
-    def save(self) -> None:
-        """Write the checkpoint; the old one stands until the new one is complete."""
+    def save(self, name: str = CHECKPOINT) -> None:
+        """Write a checkpoint; the old one stands until the new one is complete."""
         held = {
             "shape": self.model.shape.saved(),
             "model": self.model.state_dict(),
@@ -115,9 +119,9 @@ class Run:
             "place": asdict(self.place),
             "sequence": self.plan.sequence,
         }
-        waiting = self.out / f"{CHECKPOINT}.new"
+        waiting = self.out / f"{name}.new"
         torch.save(held, waiting)
-        os.replace(waiting, self.out / CHECKPOINT)  # noqa: PTH105  replace over an existing file, at once
+        waiting.replace(self.out / name)
 
     def load(self, checkpoint: Path, *, new_phase: bool) -> None:
         """Go on from a checkpoint; in a new phase the schedule begins anew, at the full rate."""
@@ -126,9 +130,7 @@ class Run:
         self.optimizers.restore(held["optimizers"])
         self.progress, self.place = Progress(**held["progress"]), Place(**held["place"])
         if new_phase:
-            self.progress = replace(
-                self.progress, phase_step=self.progress.step, phase_seconds=self.progress.seconds
-            )
+            self.progress = replace(self.progress, phase_step=self.progress.step, phase_seconds=self.progress.seconds)
         if held["sequence"] != self.plan.sequence:  # other cuts of the text: begin with a fresh epoch
             self.place = Place(epoch=self.place.epoch + 1)
 
@@ -140,6 +142,9 @@ class Run:
             self.part, self.place, length=plan.sequence, sequences=plan.batch_tokens // plan.sequence, seed=plan.seed
         )
         while not self.stopping and progress.share(plan) < 1:
+            if plan.decay_share < 1 and progress.share(plan) >= 1 - plan.decay_share and not self.kept:
+                self.save(BEFORE_DECAY)
+                self.kept = True
             began = time.monotonic()
             loss = self.step(next(stream))
             progress.step, progress.tokens = progress.step + 1, progress.tokens + plan.batch_tokens
@@ -159,10 +164,12 @@ class Run:
     def measure(self, validation: Part, *, windows: int | None = -1) -> None:
         """Log the bits per byte of the validation part, or of evenly spread windows of it."""
         windows = self.plan.measure_windows if windows == -1 else windows
-        found = bits_per_byte(self.model, validation, length=self.plan.sequence, windows=windows)
+        length = self.plan.sequence
+        scores = score_tokens(self.model, validation, length=length, stride=length, windows=windows)
+        found = bits_per_byte(scores.bits, validation)
         self.log(validation_bits_per_byte=round(found, 4), windows=windows)
 
-    def log(self, **figures: Any) -> None:
+    def log(self, **figures: object) -> None:
         """Add one line to the log."""
         progress = self.progress
         line = {"step": progress.step, "tokens": progress.tokens, "epoch": self.place.epoch}
@@ -179,7 +186,6 @@ def shape_for(plan: Plan) -> Shape:
 def autocast(device: str, *, enabled: bool) -> AbstractContextManager[Any]:
     """Return bf16 autocast, or nothing."""
     return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
-
 
 
 def start(plan: Plan, data: Path, out: Path, *, checkpoint: Path | None, device: str) -> Run:

@@ -20,6 +20,7 @@ def test_a_million_requests_by_either_source(model: str, usd: float, prices: str
     found = run_json(*USUAL, model, "--requests", "1M", "--prices", prices)
     assert found["schema"] == "llmdrill/calc-cost@1"
     assert found["usd_total"] == usd
+    assert found["total_tokens"] == 700_000_000
     assert found["usd_per_request"] == pytest.approx(usd / 1e6)
     assert found["usd_per_1000_requests"] == pytest.approx(usd / 1e3)
     assert found["usd_per_month"] is None

@@ -100,7 +100,7 @@ def test_every_computation_names_arguments_once() -> None:
 
 
 def test_an_index_holds_values_of_a_type_that_exists() -> None:
-    with pytest.raises(UsageError, match="bytes_per_value must be one of 4 .fp32., 2"):
+    with pytest.raises(UsageError, match=r"bytes_per_value must be one of 4 .fp32., 2"):
         _computed("index_bytes", vectors=1000, dimensions=8, bytes_per_value=3)
     with pytest.raises(UsageError, match="'vectors' must be a whole number"):
         _computed("index_bytes", vectors=1000.5, dimensions=8)

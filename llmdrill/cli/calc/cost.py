@@ -90,7 +90,7 @@ def cost(
     monthly = _monthly(per_day, per_month)
     day = date.date() if date else None
     found = _by_genai(model, day, request, many) if prices == "genai" else _by_catalogue(model, day, request, many)
-    figures = (found.total, *_shares(found.total.value, many, request, monthly))
+    figures = (found.total, *_shares(found.total.value, many, request, monthly), _total_tokens(many, request))
     stated = {"requests": many, **request.tokens, "batch": batch, "requests_per_month": monthly}
     return Answer(
         calculator="cost",
@@ -221,6 +221,22 @@ def _shares(total: float, many: float, request: _Request, monthly: float | None)
         formula, filled = "usd_per_request × requests per month", f"${each:.10g} × {monthly:.10g}"
         found.append(_arithmetic("usd_per_month", month, formula, filled))
     return tuple(found)
+
+
+def _total_tokens(many: float, request: _Request) -> Explained:
+    from llmdrill.estimate.explain import Explained, figure
+
+    read, *written = (request.tokens[f"{kind}_tokens"] for kind in ("input", "output", "reasoning"))
+    value = many * request.billed_attempts * (read + sum(written))
+    filled = f"{figure(many)} × {figure(request.billed_attempts)} × ({' + '.join(map(figure, (read, *written)))})"
+    return Explained(
+        name="total_tokens",
+        value=value,
+        unit="count",
+        formula="requests × billed attempts × (input_tokens + output_tokens + reasoning_tokens)",
+        filled=f"{filled} = {figure(value)}",
+        source="Arithmetic",
+    )
 
 
 def _arithmetic(name: str, value: float, formula: str, filled: str) -> Explained:

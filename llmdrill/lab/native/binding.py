@@ -22,13 +22,19 @@ MAX_THREADS: Final = 256
 
 
 class MatrixStruct(Structure):
-    _fields_ = (("rows", c_int64), ("columns", c_int64), ("stride", c_int64), ("values", c_void_p), ("scales", c_void_p))
+    _fields_ = (
+        ("rows", c_int64),
+        ("columns", c_int64),
+        ("stride", c_int64),
+        ("values", c_void_p),
+        ("scales", c_void_p),
+    )
 
 
 class LayerStruct(Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("attention_norm", "mlp_norm", "qkv_bias")),
-        *((name, MatrixStruct) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, MatrixStruct) for name in ("qkv", "out", "gate", "up", "down")),
     )
 
 

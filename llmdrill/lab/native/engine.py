@@ -149,7 +149,8 @@ class _Engine:
 
 
 def _matrices(layer: LayerWeights) -> tuple[Tensor, ...]:
-    return layer.qkv, layer.out, layer.gate_up, layer.down
+    """Return the matrices of a layer in the order of step.c."""
+    return layer.qkv, layer.out, *layer.gate_up.chunk(2), layer.down
 
 
 def _close(library: Library, address: int, _kept_until_now: object) -> None:

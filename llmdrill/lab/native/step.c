@@ -45,7 +45,7 @@ typedef struct {
 
 typedef struct {
     const float *attention_norm, *mlp_norm, *qkv_bias; /* the bias may be null */
-    Matrix qkv, out, gate_up, down;
+    Matrix qkv, out, gate, up, down;
 } Layer;
 
 typedef struct {
@@ -243,23 +243,6 @@ FOR_AVX2 static void dot_int8_avx2(const void *const row[BLOCK], const Input *x,
     }
 }
 
-FOR_AVX512 static void dot_int8_avx512(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
-    __m512 total[BLOCK];
-    for (int r = 0; r < BLOCK; r++) total[r] = _mm512_setzero_ps();
-    for (int64_t i = 0; i < stride; i += GROUP) {
-        const __m512i low = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(x->rounded + i)));
-        const __m512i high = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(x->rounded + i + 32)));
-        const __m512 scale = _mm512_set1_ps(x->scales[i / GROUP]);
-        for (int r = 0; r < BLOCK; r++) {
-            const int8_t *w = (const int8_t *)row[r] + i;
-            __m512i a = _mm512_madd_epi16(_mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)w)), low);
-            __m512i b = _mm512_madd_epi16(_mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(w + 32))), high);
-            total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(a, b)), scale, total[r]);
-        }
-    }
-    for (int r = 0; r < BLOCK; r++) out[r] = _mm512_reduce_add_ps(total[r]);
-}
-
 FOR_VNNI static void dot_int8_vnni(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
     const __m512i shift = _mm512_set1_epi8((char)0x80); /* the instruction wants one side unsigned: w + 128 */
     __m512 total[BLOCK];
@@ -279,7 +262,6 @@ FOR_VNNI static void dot_int8_vnni(const void *const row[BLOCK], const Input *x,
 #define FOR_AVX2
 #define FOR_AVX512
 #define dot_int8_avx2 dot_int8_scalar
-#define dot_int8_avx512 dot_int8_scalar
 #define dot_int8_vnni dot_int8_scalar
 #endif
 
@@ -308,7 +290,7 @@ COMPILE_FOR(avx512, FOR_AVX512)
 #define KERNELS(path, int8) \
     {{dot_fp32_##path, dot_bf16_##path, dot_int8_##int8}, {attend_fp32_##path, attend_bf16_##path}, round_##path, gate_##path, read_##path}
 static const Kernels KERNELS_OF[PATHS] = {
-    KERNELS(scalar, scalar), KERNELS(avx2, avx2), KERNELS(avx512, avx512), KERNELS(avx512, vnni)};
+    KERNELS(scalar, scalar), KERNELS(avx2, avx2), KERNELS(avx512, avx2), KERNELS(avx512, vnni)};
 
 /* ---- the engine: threads and working space ----------------------------------------------------------------------- */
 
@@ -429,19 +411,15 @@ static void take_all(Engine *e, Own *own, const float *values, int64_t stride) {
     for (int64_t row = 0; row < e->step.rows; row++) take(e, own, row, values + row * stride, stride);
 }
 
-static const void *row_of(const Engine *e, const Matrix *m, int64_t row) {
-    static const int64_t bytes[TYPES] = {4, 2, 1};
-    return (const char *)m->values + row * m->stride * bytes[e->model.weight_type];
-}
-
 /* Multiply this thread's rows of a matrix with every input: out = m x + bias, or out += m x. */
 static void multiply(Engine *e, int thread, const Matrix *m, const float *bias, float *out, int64_t out_stride, int add) {
+    static const int64_t bytes[TYPES] = {4, 2, 1};
     Dot *dot = e->kernels->dot[e->model.weight_type];
-    int64_t from, to;
+    int64_t from, to, row_bytes = m->stride * bytes[e->model.weight_type];
     part(e, thread, padded(m->rows, BLOCK) / BLOCK, &from, &to);
     for (int64_t first = from * BLOCK; first < to * BLOCK; first += BLOCK) {
         const void *row[BLOCK];
-        for (int i = 0; i < BLOCK; i++) row[i] = row_of(e, m, first + i);
+        for (int i = 0; i < BLOCK; i++) row[i] = (const char *)m->values + (first + i) * row_bytes;
         for (int64_t token = 0; token < e->step.rows; token++) {
             float *o = out + token * out_stride, result[BLOCK];
             dot(row, &e->own[thread].input[token], m->stride, result);
@@ -453,25 +431,16 @@ static void multiply(Engine *e, int thread, const Matrix *m, const float *bias, 
     }
 }
 
-/* inner = silu(gate x) * up x: a thread takes the same rows of both halves of the matrix. */
-static void multiply_gated(Engine *e, int thread, const Matrix *m) {
-    const int64_t half = e->model.intermediate;
+/* inner = silu(gate x) * up x; a thread has the same rows of both matrices, so nobody waits in between. */
+static void multiply_gated(Engine *e, int thread, const Layer *layer) {
+    const int64_t rows = layer->gate.rows;
     int64_t from, to;
-    part(e, thread, (half + 1) / 2, &from, &to);
-    for (int64_t first = 2 * from; first < 2 * to; first += 2) {
-        const void *row[BLOCK];
-        for (int i = 0; i < BLOCK; i++) row[i] = row_of(e, m, (i / 2) * half + first + i % 2);
-        for (int64_t token = 0; token < e->step.rows; token++) {
-            float result[BLOCK];
-            e->kernels->dot[e->model.weight_type](row, &e->own[thread].input[token], m->stride, result);
-            for (int64_t i = 0; m->scales && i < BLOCK; i++) result[i] *= m->scales[(i / 2) * half + first + i % 2];
-            for (int64_t i = 0, at = token * e->inner_width + first; i < 2 && first + i < half; i++)
-                e->inner[at + i] = result[i], e->up[at + i] = result[i + 2];
-        }
-    }
-    int64_t start = 2 * from, count = (2 * to < half ? 2 * to : half) - start;
-    for (int64_t at = start; at < start + e->step.rows * e->inner_width; at += e->inner_width)
-        e->kernels->gate(e->inner + at, e->up + at, count);
+    multiply(e, thread, &layer->gate, NULL, e->inner, e->inner_width, 0);
+    multiply(e, thread, &layer->up, NULL, e->up, e->inner_width, 0);
+    part(e, thread, padded(rows, BLOCK) / BLOCK, &from, &to);
+    from *= BLOCK, to = to * BLOCK < rows ? to * BLOCK : rows;
+    for (int64_t token = 0, at = from; token < e->step.rows; token++, at += e->inner_width)
+        e->kernels->gate(e->inner + at, e->up + at, to - from);
 }
 
 static char *cached(const Engine *e, int64_t layer, int value, int64_t row, int64_t kv_head, int64_t position) {
@@ -532,7 +501,7 @@ static void decode(Engine *e, int thread) {
         multiply(e, thread, &layer->out, NULL, e->step.x, m->hidden, 1);
         meet(e);
         take_normed(e, own, layer->mlp_norm);
-        multiply_gated(e, thread, &layer->gate_up);
+        multiply_gated(e, thread, layer);
         meet(e);
         take_all(e, own, e->inner, e->inner_width);
         multiply(e, thread, &layer->down, NULL, e->step.x, m->hidden, 1);
