@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003 - the reader resolves annotations
 from dataclasses import dataclass
 
-from llmdrill.errors import UsageError
-
 
 @dataclass(frozen=True, slots=True)
 class TokenRates:
