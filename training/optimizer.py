@@ -23,7 +23,7 @@ class Rates:
     """Learning rates and decays at their height."""
 
     muon: float = 0.02
-    adam: float = 0.004
+    adam: float = 0.01
     momentum: float = 0.95
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)

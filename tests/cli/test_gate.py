@@ -138,7 +138,7 @@ def test_diff_is_status_0_and_with_exit_code_tells_a_difference(call: Any) -> No
     assert call("diff", REFERENCE, WORSE, *FEW, "--exit-code").status == 1
     same = call("diff", REFERENCE, REFERENCE, *FEW, "--exit-code")
     assert same.status == 0
-    assert "nothing differs" in same.out
+    assert "nothing differs" in " ".join(same.out.split())  # long paths wrap the line
 
 
 def test_diff_names_stages_settings_and_sums(call: Any) -> None:
