@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BITS_A_WEIGHT = {"fp32": 32, "bf16": 16, "int8": 8, "q8_0": 8.5, "q4_0": 4.5}
 LEAST_SAME = {"fp32": 0.9, "bf16": 0.3, "int8": 0.3, "q8_0": 0.3, "q4_0": 0.0}  # random weights have many near ties
 LOUDER = 2.5  # so that the layers, not the embedding of the last token, decide what comes next
-PREFILL_TOKENS, PROMPT_TOKENS, CHECKED_PROMPTS = 512, 16, 12
+PREFILL_TOKENS, PROMPT_TOKENS, CHECKED_PROMPTS = 512, 16, 8
 
 
 @dataclass
@@ -68,9 +68,15 @@ def main() -> None:
     rows = [row(engine, readings[index], same[index], shape, options) for index, engine in enumerate(engines)]
     result = {
         "schema": "llmdrill/benchmark-decode@1",
-        **{"shape": options.shape, "weights": "random: latency and memory only", "threads": options.threads},
-        **{"rounds": options.rounds, "tokens": options.tokens, "machine": asdict(this_machine())},
-        **{"engines": rows, "ratios": ratios(rows), "absent": absent},
+        "shape": options.shape,
+        "weights": "random: latency and memory only",
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "tokens": options.tokens,
+        "machine": asdict(this_machine()),
+        "engines": rows,
+        "ratios": ratios(rows),
+        "absent": absent,
     }
     print(json.dumps(result, indent=1) if options.json else table(result))
     sys.stdout.flush()
@@ -186,7 +192,9 @@ def bandwidth(reader: Decoder, size_bytes: int) -> float:
     return memory.nbytes / statistics.median(seconds[1:])
 
 
-def row(engine: Engine, read: Readings, same: float, shape: DecoderShape, options: argparse.Namespace) -> dict[str, Any]:
+def row(
+    engine: Engine, read: Readings, same: float, shape: DecoderShape, options: argparse.Namespace
+) -> dict[str, Any]:
     per_s = 1 / statistics.median(read.step_s)
     reachable = statistics.median(read.bandwidth_bytes_per_s) if read.bandwidth_bytes_per_s else None
     needed = step_bytes(shape, engine.precision, options.tokens)

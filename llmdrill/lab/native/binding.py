@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import CDLL, POINTER, Structure, c_double, c_float, c_int, c_int64, c_void_p
+from ctypes import CDLL, POINTER, Structure, c_double, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 

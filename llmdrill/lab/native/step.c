@@ -29,6 +29,7 @@
 #define BLOCK 4           /* rows that are multiplied together, so that an activation is loaded once for all of them */
 #define MAX_ROWS 32       /* new tokens of one step, of all sequences together */
 #define MAX_HEAD_DIM 512
+#define AHEAD_BYTES 4096  /* how far in front of the int8 weights in use memory is asked for more */
 #define POSITIONS 128     /* cached positions whose scores are held at once */
 #define SPINS_ASLEEP 4000 /* a worker looks this often for the next step (100-200 us) before it sleeps */
 #define SPINS_YIELD 2000  /* and at a barrier this often before it offers its core to somebody else */
@@ -251,7 +252,9 @@ FOR_VNNI static void dot_int8_vnni(const void *const row[BLOCK], const Input *x,
         const __m512i rounded = _mm512_loadu_si512(x->rounded + i);
         const __m512 scale = _mm512_set1_ps(x->scales[i / GROUP]);
         for (int r = 0; r < BLOCK; r++) {
-            __m512i w = _mm512_xor_si512(_mm512_loadu_si512((const int8_t *)row[r] + i), shift);
+            const int8_t *w_at = (const int8_t *)row[r] + i;
+            _mm_prefetch((const char *)w_at + AHEAD_BYTES, _MM_HINT_T0);
+            __m512i w = _mm512_xor_si512(_mm512_loadu_si512(w_at), shift);
             __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, rounded);
             total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total[r]);
         }
@@ -420,6 +423,8 @@ static void multiply(Engine *e, int thread, const Matrix *m, const float *bias, 
     for (int64_t first = from * BLOCK; first < to * BLOCK; first += BLOCK) {
         const void *row[BLOCK];
         for (int i = 0; i < BLOCK; i++) row[i] = (const char *)m->values + (first + i) * row_bytes;
+        for (int64_t i = 0; e->model.weight_type != INT8 && i < BLOCK * row_bytes; i += 64) /* fetch the next rows */
+            __builtin_prefetch((const char *)row[0] + BLOCK * row_bytes + i);
         for (int64_t token = 0; token < e->step.rows; token++) {
             float *o = out + token * out_stride, result[BLOCK];
             dot(row, &e->own[thread].input[token], m->stride, result);
