@@ -48,7 +48,6 @@ def _whole(value: Any) -> Any:  # noqa: ANN401 - as above
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-NonNegative = Field(ge=0)
 Count = Annotated[float, _reader("count"), Field(gt=0)]
 Seconds = Annotated[float, _reader("seconds"), Field(ge=0)]
 Bytes = Annotated[float, _reader("bytes"), Field(ge=0)]

@@ -27,7 +27,6 @@ _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-MOST: Final = 1e15  # above every count that a person means; products of a few stay finite
 _ASSERTION: Final = re.compile(r"\s*(?P<name>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<limit>\S.*?)\s*")
 
 
@@ -61,22 +60,6 @@ def explained_lines(explained: Explained) -> tuple[str, ...]:
 def explained_json(explained: Explained) -> dict[str, str]:
     """Return the same as an object."""
     return {"formula": explained.formula, "filled": explained.filled, "source": explained.source}
-
-
-def count_option(name: str, text: str, *, whole: bool = False, zero: bool = False) -> float:
-    """Return the count that an option holds (``128k``, ``1M``).
-
-    Raises:
-        UsageError: If it is no count, negative, or zero where zero means nothing.
-    """
-    value = parse_quantity(text, "count")
-    if value < 0 or (value == 0 and not zero):
-        raise UsageError(f"--{name} must be {'zero or more' if zero else 'above zero'}, got {text}")
-    if value > MOST:
-        raise UsageError(f"--{name} {text} is too large to be meant")
-    if whole and not value.is_integer():
-        raise UsageError(f"--{name} must be a whole number, got {text}")
-    return value
 
 
 def failing_assertions(

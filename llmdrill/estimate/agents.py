@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from llmdrill.estimate import cost
 from llmdrill.estimate.checks import NumberError, require_not_negative, require_positive, require_share
 from llmdrill.estimate.cost import TOKENS_PER_MTOK
 from llmdrill.estimate.explain import Explained, figure
@@ -294,11 +294,7 @@ def expected_attempts(*, success_share: float, retries: float, detected_share: f
     1.1
     """
     require_share(success_share=success_share, detected_share=detected_share)
-    require_not_negative(retries=retries)
-    ends = success_share + (1 - success_share) * (1 - detected_share)  # an attempt that nothing follows
-    if ends in {0, 1}:
-        return 1.0 + (1 - ends) * retries
-    return -math.expm1((retries + 1) * math.log1p(-ends)) / ends
+    return cost.expected_attempts(failure_share=(1 - success_share) * detected_share, retries=retries)
 
 
 def chain_success_share(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -285,7 +286,7 @@ def _tokens_usd(
     return total / TOKENS_PER_MTOK
 
 
-def expected_attempts(*, failure_share: float, retries: int) -> float:
+def expected_attempts(*, failure_share: float, retries: float) -> float:
     """Return how often a request is sent, on average, if it is sent again after a failure.
 
     Formula:
@@ -310,7 +311,9 @@ def expected_attempts(*, failure_share: float, retries: int) -> float:
     """
     require_share(failure_share=failure_share)
     require_not_negative(retries=retries)
-    return float(retries + 1) if failure_share == 1 else (1 - failure_share ** (retries + 1)) / (1 - failure_share)
+    if failure_share in {0, 1}:
+        return 1.0 + failure_share * retries
+    return -math.expm1((retries + 1) * math.log(failure_share)) / (1 - failure_share)
 
 
 def api_usd_per_month(*, usd_per_request: float, requests_per_month: float) -> float:

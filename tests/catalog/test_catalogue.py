@@ -122,3 +122,14 @@ def test_a_malformed_catalogue_file_is_refused_at_its_line(tmp_path: Path, text:
     file.write_text(text)
     with pytest.raises(ContentError, match=what):
         read_records(file, Accelerator)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_the_pages_count_the_catalogue_rightly(page: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / page).exists():
+        pytest.skip("not a checkout")
+    said = " ".join((root / page).read_text("utf-8").split())
+    models, accelerators = len(load.load_models()), len(load.load_accelerators())
+    api_models = len({price.name for price in load.load_prices()})
+    assert f"{models} open models, {accelerators} accelerators and {api_models} API models" in said

@@ -98,5 +98,4 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "starcoder2": Family(norm_vectors=2, mlp_bias=None, gated=False),
 }
 ENCODERS: Final = frozenset({"bert", "distilbert", "modernbert", "mpnet", "nomic_bert", "roberta", "xlm-roberta"})
-LLAMA_LIKE: Final = frozenset({"llama", "mistral", "ministral3", "phi3", "qwen2", "qwen3"})
 UNKNOWN: Final = Family()

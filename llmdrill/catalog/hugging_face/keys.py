@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmdrill.errors import ContentError, Mistake
 from llmdrill.files import read_text
+from llmdrill.located import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_BYTES: Final = 4_000_000
 MAX_COUNT: Final = 10**9
 _DEFAULTS: Final = Path(__file__).parent / "defaults.json"
 _LANGUAGE_PARTS: Final = ("text_config", "llm_config", "language_config")

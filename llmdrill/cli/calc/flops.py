@@ -52,7 +52,9 @@ class _Step:
     @property
     def intensity(self) -> float:
         """FLOP per byte."""
-        return self.flops / self.moved_bytes
+        from llmdrill.estimate.flops import arithmetic_intensity
+
+        return arithmetic_intensity(flops=self.flops, moved_bytes=self.moved_bytes)
 
 
 def flops(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from llmdrill.cli.show import MOST
 from llmdrill.errors import UsageError
 from llmdrill.units import parse_quantity
 
 if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
     from llmdrill.units import Dimension
+
+MOST: Final = 1e15  # above every count that a person means; products of a few stay finite
 
 Model = Annotated[str | None, typer.Option(help="An open model of the catalogue, or the path of a config.json.")]
 Config = Annotated[Path | None, typer.Option(help="A Hugging Face config.json, or the folder that holds one.")]
