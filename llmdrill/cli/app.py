@@ -54,6 +54,9 @@ COMMANDS: Final = {
         "app",
         "The facts behind the estimates: models, accelerators and prices, each with source and date.",
     ),
+    "lab": Command(
+        "lab", "build_group", "Experiments on a real small model on this machine: predicted beside measured."
+    ),
     "scenario": Command("scenario", "app", "The scenarios: list them, read one, check one, start your own."),
     "schema": Command(
         "schema",

@@ -29,15 +29,23 @@ def figure_text(name: str, value: float | None) -> str:
 
     >>> figure_text("ttft_p50_s", 0.25), figure_text("recall_at_k", 0.8512), figure_text("chunks", 715.0)
     ('250 ms', '0.851', '715')
+    >>> figure_text("tpot_p50_ms", 12.5), figure_text("speed_up_ratio", 1.3456), figure_text("loss_nats", 0.01234)
+    ('12.5 ms', '1.35x', '0.01234')
     """
     if value is None:
         return "unknown"
+    if name.endswith("_ms"):
+        return format_seconds(value / 1000)
+    if name.endswith("_ratio"):
+        return f"{value:.3g}x"
     for suffix, shown in _SUFFIXES:
         if name.endswith(suffix) and not name.endswith("per_s"):
             return shown(value)
     if "usd" in name:
         return format_usd(value)
-    return f"{value:.3f}" if any(part in name for part in _SHARES) else format_count(value)
+    if any(part in name for part in _SHARES):
+        return f"{value:.3f}"
+    return f"{value:.4g}" if abs(value) < 1 else format_count(value)
 
 
 def measurement_view(measurement: Measurement, *, brief: bool = False) -> Blocks:
@@ -81,9 +89,12 @@ def _cell(value: str | float | None) -> str:
 def machine_text(machine: Machine, seed: int, repeats: int) -> str:
     """Return where and how a measurement was taken, in a sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions)
-    memory = format_bytes(machine.memory_bytes)
-    where = f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, {memory}"
-    return f"{where}; {versions}; seed {seed}, {repeats} repeats"
+    return f"{machine_name(machine)}, {machine.threads} threads; {versions}; seed {seed}, {repeats} repeats"
+
+
+def machine_name(machine: Machine) -> str:
+    """Return what a machine is: processor, cores, memory."""
+    return f"{machine.cpu}, {machine.cores} cores, {format_bytes(machine.memory_bytes)}"
 
 
 def no_measurement_view(reason: str) -> Blocks:

@@ -1,0 +1,138 @@
+"""An experiment on a terminal, in Markdown, in JSON and as SVG."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmdrill.errors import UsageError
+from llmdrill.experiments.result import Experiment, Finding, Protocol, experiment_json
+from llmdrill.measurement import Machine
+from llmdrill.picture import Picture, Series
+from llmdrill.report.chart import BAR_COLUMNS, PLOT_ROWS, chart
+from llmdrill.report.experiment_view import experiment_view
+from llmdrill.report.markdown import to_markdown
+from llmdrill.report.svg import write_svg
+from llmdrill.report.terminal import Terminal
+from llmdrill.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CURVE = Picture(
+    "Time by length",
+    "tokens",
+    "seconds",
+    (Series("measured", (1, 10, 100), (1, 10, 100)), Series("predicted", (1, 10, 100), (1, 20, 100))),
+    log_x=True,
+    log_y=True,
+)
+BARS = Picture("Bytes", "precision", "bytes", (Series("bytes", (0, 1), (4, 1)),), kind="bars", labels=("fp32", "int8"))
+EXPERIMENT = Experiment(
+    name="kv",
+    title="How large is the cache?",
+    inputs={"context_tokens": 64},
+    findings=(
+        Finding("tensor_bytes", 4096.0, predicted=4096.0, formula="2 * 4 * 8 * 64 = 4,096", n=1),
+        Finding("tpot_p50_ms", 10.0, predicted=8.0, low=9.0, high=12.0, n=5, note="fastest and slowest repeat"),
+        Finding("loss_nats", None, weights_matter=True),
+    ),
+    tables=(Table("by context", ("context_tokens", "bytes"), ((64, 4096), (128, 8192))),),
+    pictures=(CURVE, BARS),
+    meaning=("The cache is as large as the formula says.", "It grows with the context."),
+    machine=Machine("A processor", 2, 2, 8_000_000_000, "Linux", (("python", "3.11"),)),
+    protocol=Protocol(seed=3, warm_up=1, repeats=5, threads=2, seconds=1.25),
+    notes=("random weights: latency and memory only",),
+    lines=("1 2 3",),
+)
+
+
+def shown(experiment: Experiment, width: int) -> str:
+    stream = io.StringIO()
+    Terminal(stream, plain=True, width=width).write(experiment_view(experiment))
+    return stream.getvalue()
+
+
+def test_a_terminal_shows_question_figures_errors_pictures_meaning_and_protocol() -> None:
+    text = shown(EXPERIMENT, 100)
+    for part in ("How large is the cache?", "exact", "-20.0%", "unknown", "grows with the context", "1 2 3", "seed 3"):
+        assert part in text
+    assert "predicted tensor_bytes = 2 * 4 * 8 * 64 = 4,096" in text
+    assert "Other weights would change loss_nats" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_figures_and_words_stay_within_the_window(width: int) -> None:
+    without = dataclasses.replace(EXPERIMENT, pictures=())
+    assert max(map(len, shown(without, width).splitlines())) <= width
+
+
+def test_json_has_every_figure_under_its_name_and_predictions_beside() -> None:
+    made = experiment_json(EXPERIMENT)
+    assert made["schema"] == "llmdrill/lab-kv@1"
+    assert (made["tensor_bytes"], made["loss_nats"], made["context_tokens"]) == (4096.0, None, 64)
+    assert made["predicted"] == {"tensor_bytes": 4096.0, "tpot_p50_ms": 8.0}
+    assert made["spread"] == {"tpot_p50_ms": [9.0, 12.0]}
+    assert made["by_context"] == [{"context_tokens": 64, "bytes": 4096}, {"context_tokens": 128, "bytes": 8192}]
+    assert made["machine"]["versions"] == {"python": "3.11"}
+    assert made["protocol"]["repeats"] == 5
+
+
+def test_a_name_that_comes_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="context_tokens twice"):
+        dataclasses.replace(EXPERIMENT, findings=(Finding("context_tokens", 1.0),))
+
+
+def test_markdown_keeps_pictures_as_they_are() -> None:
+    text = to_markdown(experiment_view(EXPERIMENT))
+    assert text.startswith("# How large")
+    assert "```\nTime by length" in text
+
+
+def test_a_line_chart_puts_the_greatest_top_right_and_the_least_bottom_left() -> None:
+    lines = chart(CURVE).splitlines()
+    grid = lines[2 : 2 + PLOT_ROWS]
+    assert grid[0].startswith("100 |")
+    assert grid[0].endswith("*")  # both series end there
+    assert grid[-1].startswith("  1 |*")
+    assert "logarithmic" in lines[1]
+
+
+def test_bars_are_as_long_as_their_share_of_the_longest() -> None:
+    fp32, int8 = chart(BARS).splitlines()[1:3]
+    assert fp32.count("#") == BAR_COLUMNS
+    assert int8.count("#") == round(BAR_COLUMNS / 4)
+    assert fp32.endswith(" 4")
+
+
+def test_points_that_a_picture_cannot_show_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 positions and 1 heights"):
+        Series("a", (1, 2), (1,))
+    with pytest.raises(ValueError, match="logarithmic"):
+        Picture("t", "x", "y", (Series("a", (0,), (1,)),), log_x=True)
+    with pytest.raises(ValueError, match="more bars than labels"):
+        Picture("t", "x", "y", (Series("a", (0,), (1,)),), kind="bars")
+
+
+def test_svg_holds_both_pictures_as_text_and_is_the_same_twice(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="drawing SVG needs the extra 'plot'")
+    for name in ("a.svg", "b.svg"):
+        write_svg(EXPERIMENT.pictures, tmp_path / name)
+    first = (tmp_path / "a.svg").read_bytes()
+    assert first == (tmp_path / "b.svg").read_bytes()
+    root = ET.fromstring(first)  # noqa: S314 - our own file
+    words = " ".join(root.itertext())
+    assert root.tag.endswith("svg")
+    assert all(part in words for part in ("Time by length", "Bytes", "predicted", "int8", "tokens"))
+
+
+def test_svg_without_a_picture_or_a_place_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="drawing SVG needs the extra 'plot'")
+    with pytest.raises(UsageError, match="no picture"):
+        write_svg((), tmp_path / "a.svg")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_svg(EXPERIMENT.pictures, tmp_path / "none" / "a.svg")
