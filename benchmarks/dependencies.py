@@ -30,6 +30,7 @@ MODULES = {
     "scikit-learn": "sklearn",
     "scipy": "scipy",
     "genai-prices": "genai_prices",
+    "matplotlib": "matplotlib.figure",
     "PyStemmer": "Stemmer",
     "sacrebleu": "sacrebleu.metrics.bleu",
     "rouge-score": "rouge_score.rouge_scorer",
