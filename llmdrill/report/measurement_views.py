@@ -29,6 +29,8 @@ def figure_text(name: str, value: float | None) -> str:
 
     >>> figure_text("ttft_p50_s", 0.25), figure_text("recall_at_k", 0.8512), figure_text("chunks", 715.0)
     ('250 ms', '0.851', '715')
+    >>> figure_text("bandwidth_bytes_per_s", 2.01e10)
+    '20.1 GB/s'
     >>> figure_text("tpot_p50_ms", 12.5), figure_text("speed_up_ratio", 1.3456), figure_text("loss_nats", 0.01234)
     ('12.5 ms', '1.35x', '0.01234')
     """
@@ -36,6 +38,8 @@ def figure_text(name: str, value: float | None) -> str:
         return "unknown"
     if name.endswith("_ms"):
         return format_seconds(value / 1000)
+    if name.endswith("_bytes_per_s"):
+        return f"{format_bytes(value).partition(' (')[0]}/s"
     if name.endswith("_ratio"):
         return f"{value:.3g}x"
     for suffix, shown in _SUFFIXES:

@@ -1,0 +1,59 @@
+"""Run the examples of lab.md again, and put in what they print: the figures and the meaning, of `decode` everything.
+
+    python docs/run_lab.py [NAME ...]
+
+Times are those of the machine it runs on, so no test holds the page against it. Run it on a quiet one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+PAGE: Final = Path(__file__).with_name("lab.md")
+EXAMPLE: Final = re.compile(r"```console\n\$ (?P<call>llmdrill lab (?P<name>\w+)[^\n]*)\n(?P<shown>.*?)```", re.DOTALL)
+WHOLE: Final = ("decode",)
+COLUMNS: Final = "100"
+
+
+def main() -> int:
+    """Run the examples of the names given, or all but `all`, whose report is as long as the others together."""
+    wanted = set(sys.argv[1:])
+
+    def fresh(example: re.Match[str]) -> str:
+        name, call = example["name"], example["call"]
+        if name not in wanted if wanted else name == "all":
+            return example[0]
+        print(f"$ {call}", file=sys.stderr)
+        return f"```console\n$ {call}\n{shortened(printed(call), whole=name in WHOLE)}```"
+
+    PAGE.write_text(EXAMPLE.sub(fresh, PAGE.read_text("utf-8")), "utf-8")
+    return 0
+
+
+def printed(call: str) -> str:
+    """Return what a command prints, without trailing spaces; stop if it fails."""
+    command = [sys.executable, "-m", *shlex.split(call)]
+    environment = os.environ | {"COLUMNS": COLUMNS, "NO_COLOR": "1"}
+    text = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout  # noqa: S603
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def shortened(text: str, *, whole: bool) -> str:
+    """Return the figures and the meaning of a report, or all that stands before its notes; JSON as it is."""
+    parts = text.strip("\n").split("\n\n")
+    if len(parts) == 1:
+        return text
+    ends = next((at for at, part in enumerate(parts) if part.startswith("- ")), len(parts))
+    figures = [part for part in parts[:ends] if re.match(r"(Predicted and m|M)easured\n", part)]
+    kept = parts[1:ends] if whole else [*figures, parts[ends - 1]]
+    return "\n\n".join(kept) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""How a measured quantity grows with a size: the exponent of the power law through its points."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
+    """Return the slope of the least-squares line through log(value) by log(size); None with fewer than two sizes.
+
+    >>> round(fitted_exponent([1, 2, 4], [3, 12, 48]), 9)
+    2.0
+    """
+    if len(set(sizes)) < 2:
+        return None
+    x, y = [math.log(one) for one in sizes], [math.log(one) for one in values]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    rise = sum((one - mean_x) * (other - mean_y) for one, other in zip(x, y, strict=True))
+    return rise / sum((one - mean_x) ** 2 for one in x)
+
+
+def crossing(sizes: Sequence[float], one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the first size from which on ``one`` is at most ``other``, on straight lines between the points' logs.
+
+    None where it stays above; the smallest size where it never was.
+
+    >>> crossing([1, 4], [8, 8], [4, 16])
+    2.0
+    >>> crossing([1, 4], [8, 8], [4, 6]) is None
+    True
+    """
+    gaps = [math.log(a / b) for a, b in zip(one, other, strict=True)]
+    after = next((at for at in range(len(gaps)) if all(gap <= 0 for gap in gaps[at:])), None)
+    if after is None or after == 0:
+        return None if after is None else float(sizes[0])
+    share = gaps[after - 1] / (gaps[after - 1] - gaps[after])
+    low, high = math.log(sizes[after - 1]), math.log(sizes[after])
+    return round(math.exp(low + share * (high - low)), 6)
