@@ -52,6 +52,14 @@ class Accelerator:
     rentals: tuple[Rental, ...] = ()
     note: str = ""
 
+    def bandwidth_at(self, set_bytes: float) -> float:  # noqa: ARG002 - a machine with caches overrides this
+        """Return the bandwidth at which a working set of that size is read: the memory's, whatever its size."""
+        return self.bandwidth_bytes_per_s
+
+    def cache_bytes_per_value(self, precision: str) -> float:  # noqa: ARG002 - as above
+        """Return the bytes of a cached value beside weights of that precision, where none are asked for: 2 (fp16)."""
+        return 2.0
+
     @property
     def rental(self) -> Rental | None:
         """The cheapest rental of the newest day, the first provider by name among equals; None if none was read."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmdrill.catalog.records import Accelerator, ApiLatency, Price, ServingConstants
 
 FOLDER: Final = Path(__file__).parent
+LOCAL: Final = "local"
 
 
 _T = TypeVar("_T", bound="Named")
@@ -65,14 +66,19 @@ def find_model(name: str) -> ModelRecord:
 
 
 def find_accelerator(name: str) -> Accelerator:
-    """Return the accelerator called ``name``, or by another of its names.
+    """Return the accelerator called ``name``, or by another of its names; ``local`` is this machine.
 
     Raises:
         UnknownNameError: With the nearest names.
+        UsageError: If it is this machine, and nobody calibrated it.
 
     >>> find_accelerator("h100").name == find_accelerator("H100-80GB").name == "h100-sxm-80gb"
     True
     """
+    if name.strip().lower() == LOCAL:
+        from llmdrill.catalog.local import local_accelerator
+
+        return local_accelerator()
     return _matching(_accelerators(), name, "accelerator")[0]
 
 
@@ -83,6 +89,22 @@ def find_serving(name: str) -> ServingConstants:
         UnknownNameError: With the nearest names.
     """
     return _matching(_serving(), name, "serving engine")[0]
+
+
+def constants_of(accelerator: Accelerator, engine: str) -> ServingConstants:
+    """Return the serving model's constants on a device: of the engine called ``engine``, or of this machine's profile.
+
+    Raises:
+        UnknownNameError: With the nearest names.
+        UsageError: If an engine is named for this machine, which runs the lab's own.
+    """
+    if accelerator.name != LOCAL:
+        return find_serving(engine)
+    from llmdrill.catalog.local import LocalAccelerator
+
+    if engine not in {"default", LOCAL} or not isinstance(accelerator, LocalAccelerator):
+        raise UsageError(f"'{LOCAL}' is measured with the lab's own engines: leave out the engine '{engine}'")
+    return accelerator.constants
 
 
 def find_api_latency(name: str) -> ApiLatency:

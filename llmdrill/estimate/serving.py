@@ -144,7 +144,7 @@ def serving_estimate(
         output_tokens: Tokens of its answer.
         tensor_parallel: Devices that attention is split over.
         precision: Of the weights.
-        cache_bytes_per_value: Of the cache; default 2.
+        cache_bytes_per_value: Of the cache; default 2, on this machine as its engine keeps it.
         engine: Which fitted constants.
         batching: ``continuous`` admits a newcomer into every step; ``static`` starts and ends a batch together.
         data_parallel: Groups of tensor_parallel devices that share out sequences but not experts.
@@ -171,20 +171,22 @@ def serving_estimate(
     >>> estimate.tpot_s.floor_s < estimate.tpot_s.value_s and estimate.fits
     True
     """
-    from llmdrill.catalog.load import find_serving
+    from llmdrill.catalog.load import constants_of
 
+    usual = accelerator.cache_bytes_per_value(precision)
     load = Load(
         batch=batch,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         tensor_parallel=tensor_parallel,
         precision=precision,
-        cache_bytes_per_value=2.0 if cache_bytes_per_value is None else cache_bytes_per_value,
+        cache_bytes_per_value=usual if cache_bytes_per_value is None else cache_bytes_per_value,
         data_parallel=data_parallel,
         expert_parallel=expert_parallel,
         prefix_share=prefix_share,
     )
-    return estimate_load(model, accelerator, load, find_serving(engine), batching=batching, speculation=speculation)
+    constants = constants_of(accelerator, engine)
+    return estimate_load(model, accelerator, load, constants, batching=batching, speculation=speculation)
 
 
 def estimate_load(

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdrill.catalog.load import LOCAL
 from llmdrill.estimate.explain import figure
 from llmdrill.estimate.flops import decode_flops, prefill_flops
 from llmdrill.estimate.kv_cache import kv_cache_bytes
@@ -78,7 +79,12 @@ def passes(model: ModelRecord, accelerator: Accelerator, load: Load, constants: 
     Raises:
         UsageError: If the model's parameters or the device's rate are unknown.
     """
-    return Passes(replica_of(model, accelerator, load), load, constants)
+    found = Passes(replica_of(model, accelerator, load), load, constants)
+    if accelerator.name != LOCAL:
+        return found
+    from llmdrill.estimate.local_serving import local_passes
+
+    return local_passes(model, found, accelerator)  # type: ignore[arg-type] # of that name there is one kind
 
 
 def decode_step_s(model: ModelRecord, accelerator: Accelerator, load: Load, constants: ServingConstants) -> float:
@@ -219,7 +225,7 @@ def step_floor(model: ModelRecord, accelerator: Accelerator, load: Load, *, cach
         )
     multiplying = load.batch * decode_flops(model, context_tokens=seen)
     rate = _fastest_flops_per_s(model, accelerator, load)
-    return Floor(read, multiplying, accelerator.bandwidth_bytes_per_s, rate, load.devices)
+    return Floor(read, multiplying, accelerator.bandwidth_at(read), rate, load.devices)
 
 
 def floor_prefill_s(model: ModelRecord, accelerator: Accelerator, load: Load) -> float:

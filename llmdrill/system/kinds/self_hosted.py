@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmdrill.catalog.load import find_accelerator, find_model, find_serving
+from llmdrill.catalog.load import LOCAL, constants_of, find_accelerator, find_model, find_serving
 from llmdrill.errors import UnknownNameError
 from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.queueing import resident_batch, wait_probability
@@ -57,9 +57,9 @@ class Replica:
     def load(self) -> Load:
         """Lengths, precision and split; its batch does not count."""
         cached = 1.0 - self.fresh_tokens / self.input_tokens
-        return Load(
-            1.0, self.input_tokens, self.output_tokens, self.tensor_parallel, self.precision, prefix_share=cached
-        )
+        lengths = 1.0, self.input_tokens, self.output_tokens
+        value_bytes = self.accelerator.cache_bytes_per_value(self.precision)
+        return Load(*lengths, self.tensor_parallel, self.precision, value_bytes, prefix_share=cached)
 
     @property
     def passes(self) -> Passes:
@@ -135,10 +135,11 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
     from llmdrill.system.kinds.model_call import cached_share
 
     model, accelerator = find_model(call.model), find_accelerator(str(call.on))
-    constants, notes = _constants(call.engine)
+    constants, notes = engine_constants(call, accelerator)
     stated = call.precision if "precision" in call.model_fields_set else None
     precision = served_precision(model, stated)
-    context_load = Load(1.0, sent.mean, max(written.mean, 1.0), call.tensor_parallel, precision)
+    lengths, value_bytes = (1.0, sent.mean, max(written.mean, 1.0)), accelerator.cache_bytes_per_value(precision)
+    context_load = Load(*lengths, call.tensor_parallel, precision, value_bytes)
     held = most_resident(model, accelerator, context_load)
     return Replica(
         model,
@@ -155,11 +156,15 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
     )
 
 
-def _constants(engine: str) -> tuple[ServingConstants, tuple[str, ...]]:
+def engine_constants(call: ModelCall, accelerator: Accelerator) -> tuple[ServingConstants, tuple[str, ...]]:
+    """Return the constants of a call's engine, and what a reader must know of them."""
+    if accelerator.name == LOCAL:
+        engine = call.engine if "engine" in call.model_fields_set else LOCAL
+        return constants_of(accelerator, engine), (f"'{LOCAL}' is this machine, {accelerator.note}",)
     try:
-        return find_serving(engine), ()
+        return find_serving(call.engine), ()
     except UnknownNameError:
-        note = f"no constants are fitted to the engine '{engine}': those of '{DEFAULT_ENGINE}' are taken"
+        note = f"no constants are fitted to the engine '{call.engine}': those of '{DEFAULT_ENGINE}' are taken"
         return find_serving(DEFAULT_ENGINE), (note,)
 
 

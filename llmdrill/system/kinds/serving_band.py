@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from llmdrill.errors import UnknownNameError
 from llmdrill.system.kinds.base import Latency, Timing
 from llmdrill.system.kinds.model_call import ModelCall
 
@@ -62,12 +61,9 @@ def at_band_end(stage: StageBase, latency: Latency, end: BandEnd) -> Latency:
 
 def _bands(call: ModelCall) -> tuple[Band, Band]:
     """Return the bands of TTFT and TPOT."""
-    from llmdrill.catalog.load import find_model, find_serving
-    from llmdrill.estimate.serving import DEFAULT_ENGINE
+    from llmdrill.catalog.load import find_accelerator, find_model
+    from llmdrill.system.kinds.self_hosted import engine_constants
 
-    try:
-        constants = find_serving(call.engine)
-    except UnknownNameError:
-        constants = find_serving(DEFAULT_ENGINE)
+    constants, _ = engine_constants(call, find_accelerator(str(call.on)))
     mixture = find_model(call.model).experts is not None
     return constants.band("ttft", mixture=mixture), constants.band("tpot", mixture=mixture)
