@@ -61,7 +61,7 @@ def confront(
         case "retrieval":
             return tuple(_retrieval(design, estimate, measurement, embed_query_s))
         case "decoding":
-            return tuple(_decoding(scenario, design, measurement))
+            return (*_decoding(scenario, design, measurement), *_typing(scenario, design, measurement))
         case "classification":
             return tuple(_classification(design, measurement))
 
@@ -113,6 +113,24 @@ def _decoding(scenario: Scenario, design: Design, measurement: Measurement) -> I
         "2 x layers x kv_heads x head_dim x bytes_per_value x tokens = "
         f"2 x {shape.layers} x {shape.kv_heads} x {shape.head_dim} x {BYTES_FP32:g} x {tokens}",
         "The measured bytes were read from the tensors that held the keys and values of this run (fp32, so 4 bytes).",
+    )
+
+
+def _typing(scenario: Scenario, design: Design, measurement: Measurement) -> Iterator[Confrontation]:
+    from llmdrill.experiments.decoding_run import predicted_waste_share
+
+    measured = measurement.figure("wasted_share")
+    predicted = predicted_waste_share(scenario, design, seed=measurement.seed)
+    if measured is None or not measured.value or predicted is None:
+        return
+    settings = scenario.evaluation.settings
+    yield Confrontation(
+        "requests that the next key overtakes",
+        predicted,
+        measured.value,
+        "share",
+        f"replay of the same intervals: TTFT {settings['service_ttft_ms']} ms, total {settings['service_total_ms']} ms",
+        "The formula breaks a request off at any moment; the engine finishes a step, and lines differ in length.",
     )
 
 

@@ -1,25 +1,24 @@
-"""Measure a completion design's decoding on this machine, and replay a typing trace against its debounce."""
+"""Measure a completion design on this machine: decoding at its sizes, real lines, a typing trace really answered."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from llmdrill.experiments.parameters import prompt_tokens, stages_of
-from llmdrill.measurement import Figure, measurement_key
+from llmdrill.measurement import measurement_key
 
 if TYPE_CHECKING:
+    from llmdrill.lab.completion_plan import SmallModelPlan
     from llmdrill.lab.decode_run import DecodingConfig
     from llmdrill.lab.typing_trace import TypingTrace
     from llmdrill.measurement import Measurement
     from llmdrill.system.design import Design
     from llmdrill.system.scenario import Scenario
 
-TYPING_NOTE = (
-    "wasted_share replays a stated synthetic typing trace at the service latency the scenario states, not at this"
-    " machine's: it judges debounce, not the processor"
-)
+MS_PER_S: Final = 1000.0
+SERVICE_TOTAL_MS: Final = 230.0  # where a scenario states a typing trace but not the service's latency
 
 
 def decoding_config(scenario: Scenario, design: Design) -> DecodingConfig:
@@ -56,44 +55,60 @@ def typing_trace(scenario: Scenario, design: Design) -> TypingTrace | None:
 
 
 def completion_key(scenario: Scenario, design: Design, *, seed: int) -> str:
-    """Return the key of a measurement of this design: model, prompt, completion, typing trace, seed."""
+    """Return the key of a measurement of this design: models, prompt, completion, lines, typing trace, seed."""
     from llmdrill.lab.decode_run import decoding_key
 
-    trace = typing_trace(scenario, design)
-    settings = dict(scenario.evaluation.settings)
     decoding = decoding_key(decoding_config(scenario, design), seed=seed)
-    return measurement_key({"decoding": decoding, "typing": asdict(trace) if trace else None, "settings": settings})
+    return measurement_key({"decoding": decoding, "small_model": small_model_plan(scenario, design).key(seed=seed)})
+
+
+def small_model_plan(scenario: Scenario, design: Design) -> SmallModelPlan:
+    """Return what the embedded model tries of a design: its prompt and output sizes, its way with keystrokes."""
+    from llmdrill.lab.completion_plan import SmallModelPlan
+    from llmdrill.lab.typing_trace import TypingPolicy
+
+    settings, model, trace = scenario.evaluation.settings, stages_of(design, "llm")[0], typing_trace(scenario, design)
+    policy = None
+    if trace is not None:
+        cancel = any(stage.cancel for stage in stages_of(design, "debounce"))
+        policy = TypingPolicy("design", trace, cancel=cancel, reuse=bool(model.cached_share))
+    return SmallModelPlan(
+        lines=int(settings.get("lines", 0)),
+        context_tokens=round(prompt_tokens(scenario, design)),
+        max_new_tokens=max(2, round(model.max_output_tokens or scenario.workload.output_tokens.p95)),
+        policy=policy,
+        service_total_s=float(settings.get("service_total_ms", SERVICE_TOTAL_MS)) / MS_PER_S,
+    )
 
 
 def measure_completion(scenario: Scenario, design: Design, *, seed: int) -> Measurement:
-    """Run the design's prompts through a real decoder on this machine, and replay the typing trace."""
+    """Run the design's prompts through a real decoder on this machine, complete real lines, answer a typing trace."""
+    from llmdrill.lab.completion_figures import measure_small_model
     from llmdrill.lab.decode_run import measure_decoding
 
     busy = _busy_note()
     measured = measure_decoding(decoding_config(scenario, design), seed=seed)
-    typed = _typing_figures(scenario, design, seed=seed)
-    notes = (*measured.notes, *((TYPING_NOTE,) if typed else ()), *busy)
-    key = completion_key(scenario, design, seed=seed)
-    return replace(measured, key=key, figures=(*measured.figures, *typed), notes=notes)
+    small = measure_small_model(small_model_plan(scenario, design), seed=seed)
+    return replace(
+        measured,
+        key=completion_key(scenario, design, seed=seed),
+        figures=(*measured.figures, *small.figures),
+        tables=(*measured.tables, *small.tables),
+        notes=(*measured.notes, *small.notes, *busy),
+    )
 
 
-def _typing_figures(scenario: Scenario, design: Design, *, seed: int) -> tuple[Figure, ...]:
+def predicted_waste_share(scenario: Scenario, design: Design, *, seed: int) -> float | None:
+    """Return the share of requests that arithmetic lets the next key overtake, at the service latency stated."""
     import numpy as np
 
     from llmdrill.lab.typing_trace import replay_typing
 
     trace, settings = typing_trace(scenario, design), scenario.evaluation.settings
-    if trace is None:
-        return ()
-    ttft_ms, total_ms = float(settings["service_ttft_ms"]), float(settings["service_total_ms"])
-    seen = replay_typing(trace, ttft_ms=ttft_ms, total_ms=total_ms, rng=np.random.default_rng(seed))
-    note = f"{trace.keystrokes} keystrokes replayed at TTFT {ttft_ms:g} ms, whole answer {total_ms:g} ms"
-    engine = seen.wasted_share if _never_cancels(design) else seen.wasted_compute_share
-    return (
-        Figure("wasted_share", seen.wasted_share, n=seen.sent, note=f"of requests sent, overtaken by a key; {note}"),
-        Figure("typing_requests_per_keystroke", seen.sent / trace.keystrokes, n=trace.keystrokes, note=note),
-        Figure("typing_engine_waste_share", engine, n=seen.sent, note="of the engine's time; all of it without cancel"),
-    )
+    if trace is None or "service_ttft_ms" not in settings:
+        return None
+    ttft_ms, total_ms = (float(settings[f"service_{name}_ms"]) for name in ("ttft", "total"))
+    return replay_typing(trace, ttft_ms=ttft_ms, total_ms=total_ms, rng=np.random.default_rng(seed)).wasted_share
 
 
 def _busy_note() -> tuple[str, ...]:
@@ -102,7 +117,3 @@ def _busy_note() -> tuple[str, ...]:
     if load <= cores:
         return ()
     return (f"the machine was busy (load {load:.1f} on {cores} processors): times are longer than on an idle one",)
-
-
-def _never_cancels(design: Design) -> bool:
-    return not any(stage.cancel for stage in stages_of(design, "debounce"))

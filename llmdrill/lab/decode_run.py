@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from llmdrill.errors import UsageError
+from llmdrill.lab.completion_plan import embedded_sha256
 from llmdrill.lab.load_decoder import find_model, load_decoder
 from llmdrill.lab.machine import resident_bytes, this_machine
 from llmdrill.lab.model_files import weight_files
-from llmdrill.lab.typing_trace import TypingTrace, replay_typing
 from llmdrill.measurement import Figure, Measurement, measurement_key
 from llmdrill.table import Table
 
@@ -34,10 +34,9 @@ class DecodingConfig:
         prompt_tokens: Of each sequence.
         output_tokens: Of each sequence; at least two, or there is no time per output token.
         sequences: Prefilled and decoded together, as one static batch.
-        model: A folder or hub id; or ``shape`` for random weights.
+        model: A folder or hub id; or ``shape`` for random weights; without either the embedded model.
         shape: A name of ``NAMED_SHAPES``.
         cached_share: Of the prompt, already in the cache in the prefix-cache run.
-        typing: Replayed on the measured latency; None leaves those figures out.
     """
 
     prompt_tokens: int
@@ -49,7 +48,6 @@ class DecodingConfig:
     warm_up: int = 1
     repeats: int = 5
     cached_share: float = 0.75
-    typing: TypingTrace | None = None
 
     def __post_init__(self) -> None:
         counts = {"prompt_tokens": (self.prompt_tokens, 2), "output_tokens": (self.output_tokens, 2)}
@@ -134,7 +132,6 @@ def measure_decoding(
             *_metric_figures(runs),
             *_latency_figures(runs, cached_s, config),
             *_memory_figures(memory, config),
-            *_typing_figures(runs, config, seed=seed),
         ),
         tables=(_repeats_table(runs, cached_s),),
         machine=machine,
@@ -239,39 +236,6 @@ def _number(value: int | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _typing_figures(runs: Sequence[Generation], config: DecodingConfig, *, seed: int) -> tuple[Figure, ...]:
-    trace = config.typing
-    if trace is None:
-        return ()
-    ttft_ms, total_ms = (
-        float(np.median([getattr(run, at) for run in runs])) * MS_PER_S for at in ("ttft_s", "total_s")
-    )
-    seen = replay_typing(trace, ttft_ms=ttft_ms, total_ms=total_ms, rng=np.random.default_rng(seed))
-    note = f"replay of {trace.keystrokes} keystrokes on the measured medians, each request as if alone"
-    return (
-        Figure(
-            "wasted_share",
-            seen.wasted_share,
-            n=seen.sent,
-            note="of requests sent: cancelled before the answer was whole",
-        ),
-        Figure("typing_requests_sent", float(seen.sent), n=trace.keystrokes, note=note),
-        Figure("typing_requests_per_keystroke", seen.sent / trace.keystrokes, n=trace.keystrokes, note=note),
-        Figure(
-            "typing_cancelled_share",
-            seen.cancelled_before_first_token_share,
-            n=seen.sent,
-            note="before the first token",
-        ),
-        Figure(
-            "typing_wasted_compute_share",
-            seen.wasted_compute_share,
-            n=seen.sent,
-            note="engine time on cancelled requests",
-        ),
-    )
-
-
 def _repeats_table(runs: Sequence[Generation], cached_s: Sequence[float]) -> Table:
     rows = tuple(
         (number, *(round(seconds * MS_PER_S, 3) for seconds in (run.ttft_s, run.tpot_s, run.total_s, cached)))
@@ -291,7 +255,7 @@ def _notes(config: DecodingConfig, *, random_weights: bool) -> tuple[str, ...]:
 
 def _weights_sha256(config: DecodingConfig) -> str | None:
     if config.model is None:
-        return None
+        return embedded_sha256() if config.shape is None else None
     digest = hashlib.sha256()
     for file in weight_files(find_model(config.model)):
         with file.open("rb") as stream:

@@ -1,12 +1,28 @@
-"""What typing does to a completion service: requests sent, and those cancelled by the next keystroke."""
+"""What typing does to a completion service: requests sent, and those cancelled by the next keystroke.
+
+``replay_typing`` follows a trace by arithmetic, ``drive_typing`` lets a real engine answer it and leaves each request
+where the next keystroke finds it.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from llmdrill.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmdrill.lab.completion import Completer
+
+
+MS_PER_S: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,17 @@ class TypingTrace:
     def __post_init__(self) -> None:
         if self.keystrokes < 1 or self.interval_p50_ms <= 0 or self.interval_sigma < 0 or self.debounce_ms < 0:
             raise UsageError("a typing trace needs a keystroke, a positive median interval and no negative figure")
+
+    def intervals_ms(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the time from each keystroke to the next (keystrokes,): after the last one, for ever.
+
+        One is drawn from each of as many equally likely parts of the lognormal, and their order is drawn too: a short
+        trace then has the shares of a long one.
+        """
+        parts = self.keystrokes - 1
+        shares = (rng.permutation(parts) + rng.uniform(0.01, 0.99, parts)) / max(1, parts)
+        quantiles = np.array([NormalDist().inv_cdf(share) for share in shares.tolist()])
+        return np.append(self.interval_p50_ms * np.exp(self.interval_sigma * quantiles), np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +90,7 @@ def replay_typing(trace: TypingTrace, *, ttft_ms: float, total_ms: float, rng: n
     >>> replay_typing(metronome, ttft_ms=90, total_ms=160, rng=np.random.default_rng(0))
     TypingOutcome(sent=5, cancelled_before_first_token=4, cancelled_later=0, wasted_compute_share=0.6666666666666666)
     """
-    intervals = trace.interval_p50_ms * np.exp(trace.interval_sigma * rng.standard_normal(trace.keystrokes - 1))
-    left_alone_ms = np.append(intervals, np.inf) - trace.debounce_ms  # after sending, until the next keystroke
+    left_alone_ms = trace.intervals_ms(rng) - trace.debounce_ms  # after sending, until the next keystroke
     left_alone_ms = left_alone_ms[left_alone_ms > 0]  # the others never leave the editor
     busy_ms = np.minimum(left_alone_ms, total_ms)
     cancelled = left_alone_ms < total_ms
@@ -75,3 +101,183 @@ def replay_typing(trace: TypingTrace, *, ttft_ms: float, total_ms: float, rng: n
         cancelled_later=int(cancelled.sum()) - early,
         wasted_compute_share=float(busy_ms[cancelled].sum() / busy_ms.sum()) if busy_ms.sum() > 0 else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TypingPolicy:
+    """How editor and engine treat keystrokes.
+
+    Attributes:
+        name: For tables.
+        trace: With the debounce.
+        cancel: Whether the next keystroke stops a request, or it runs to its end for nobody.
+        reuse: Whether keys and values of the last prompt are kept.
+    """
+
+    name: str
+    trace: TypingTrace
+    cancel: bool
+    reuse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one request to a real engine.
+
+    Attributes:
+        waited_s: From its keystroke to its last token, by the trace's clock; None if it was left before that.
+        first_token: Whether it wrote a token.
+        seen: Whether it was whole before the next keystroke.
+        engine_s: Seconds the engine worked for it.
+        prompt_tokens: Of its prompt; 0 if it never started.
+        read_tokens: Of those, the ones that the engine had to read.
+    """
+
+    waited_s: float | None
+    first_token: bool
+    seen: bool
+    engine_s: float
+    prompt_tokens: int
+    read_tokens: int
+
+
+NEVER_STARTED: Final = Answer(None, first_token=False, seen=False, engine_s=0.0, prompt_tokens=0, read_tokens=0)
+
+
+@dataclass(frozen=True, slots=True)
+class DrivenTyping:
+    """A whole trace answered by a real engine.
+
+    Attributes:
+        keystrokes: Of the trace.
+        answers: One a request sent.
+        typed_through: Keystrokes that typed what stood there in grey already.
+    """
+
+    keystrokes: int
+    answers: tuple[Answer, ...]
+    typed_through: int
+
+    @property
+    def outcome(self) -> TypingOutcome:
+        """Return the counts that ``replay_typing`` predicts."""
+        unseen = [one for one in self.answers if not one.seen]
+        early = sum(not one.first_token for one in unseen)
+        engine_s = sum(one.engine_s for one in self.answers)
+        wasted_s = sum(one.engine_s for one in unseen)
+        return TypingOutcome(
+            sent=len(self.answers),
+            cancelled_before_first_token=early,
+            cancelled_later=len(unseen) - early,
+            wasted_compute_share=wasted_s / engine_s if engine_s > 0 else None,
+        )
+
+    @property
+    def engine_s(self) -> float:
+        return sum(one.engine_s for one in self.answers)
+
+    @property
+    def waits_s(self) -> tuple[float, ...]:
+        """Return keystroke to grey text of every suggestion that was seen."""
+        return tuple(one.waited_s for one in self.answers if one.seen and one.waited_s is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A file up to the cursor, and what each keystroke adds to it."""
+
+    before: str
+    keys: tuple[str, ...]
+
+
+def keys_of(text: str) -> tuple[str, ...]:
+    r"""Return what each keystroke adds to a text: the return key brings the indentation of the new line with it.
+
+    >>> keys_of("if x:\n    y")
+    ('i', 'f', ' ', 'x', ':', '\n    ', 'y')
+    """
+    return tuple(re.findall(r"\n[ \t]*|.", text))
+
+
+def drive_typing(
+    completer: Completer,
+    policy: TypingPolicy,
+    typed: Typed,
+    *,
+    rng: np.random.Generator,
+    pace: Callable[[str], float] = lambda _: 1.0,
+) -> DrivenTyping:
+    """Let an engine answer a typing trace: real requests, left between two steps when the next key is there.
+
+    The trace's clock runs while the engine works, ``pace`` times as fast as it, and skips the pauses in which the
+    engine has nothing to do. A running step cannot be broken off, and one engine answers one request at a time: a
+    request waits for the step, or without cancelling for the whole requests, before it.
+
+    Args:
+        completer: On the engine.
+        policy: With the trace.
+        typed: A text, with at least as many keys as the trace has keystrokes.
+        rng: Draws the intervals, the same as ``replay_typing`` with the same seed.
+        pace: Seconds of the trace for a second of the engine, asked with the text before each request.
+
+    Raises:
+        UsageError: If there are too few keys.
+
+    Source:
+        Arithmetic on real clocks; the policy is that of ``replay_typing``.
+    """
+    trace = policy.trace
+    if len(typed.keys) < trace.keystrokes:
+        raise UsageError(f"{trace.keystrokes} keystrokes, but the text to be typed has {len(typed.keys)}")
+    desk = _Desk(completer, policy, pace)
+    at_s, text = 0.0, typed.before
+    for key, interval_s in zip(typed.keys, (trace.intervals_ms(rng) / MS_PER_S).tolist(), strict=False):
+        text += key
+        desk.type(key)
+        send_s, next_s = at_s + trace.debounce_ms / MS_PER_S, at_s + interval_s
+        if send_s < next_s:
+            desk.ask(text, at_s=at_s, send_s=send_s, next_s=next_s)
+        at_s = next_s
+    return DrivenTyping(trace.keystrokes, tuple(desk.answers), desk.typed_through)
+
+
+class _Desk:
+    """An editor with its grey text, and the engine behind it, which is free again at ``free_s``."""
+
+    def __init__(self, completer: Completer, policy: TypingPolicy, pace: Callable[[str], float]) -> None:
+        self._completer, self._policy, self._pace = completer, policy, pace
+        self._free_s, self._grey = 0.0, ""
+        self.answers: list[Answer] = []
+        self.typed_through = 0
+
+    def type(self, key: str) -> None:
+        """Type into the grey text, or away from it."""
+        follows = self._grey.startswith(key)
+        self.typed_through += follows
+        self._grey = self._grey[len(key) :] if follows else ""
+
+    def ask(self, text: str, *, at_s: float, send_s: float, next_s: float) -> None:
+        """Send a request for the keystroke at ``at_s``, and leave it at ``next_s`` if that is the policy."""
+        begin_s = max(send_s, self._free_s)
+        if self._policy.cancel and begin_s >= next_s:
+            self.answers.append(NEVER_STARTED)
+            return
+        pace = self._pace(text)
+        request = self._completer.request(text, reuse=self._policy.reuse)
+        limit_s = (next_s - begin_s) / pace if self._policy.cancel else math.inf
+        while not request.done and request.worked_s < limit_s:
+            request.step()
+        self._free_s = begin_s + pace * request.worked_s
+        seen = request.done and self._free_s <= next_s
+        self.answers.append(
+            Answer(
+                waited_s=self._free_s - at_s if request.done else None,
+                first_token=request.written > 0,
+                seen=seen,
+                engine_s=request.worked_s,
+                prompt_tokens=len(request.prompt.ids),
+                read_tokens=request.read_tokens,
+            )
+        )
+        if seen:
+            self._grey = request.completion().text

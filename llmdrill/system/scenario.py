@@ -33,6 +33,7 @@ EVALUATION_SETTINGS: Final = {
         "shape",
         "model",
         "repeats",
+        "lines",
         "keystrokes",
         "interval_p50_ms",
         "interval_sigma",

@@ -136,11 +136,10 @@ def test_a_config_that_measures_nothing_is_refused(wrong: dict[str, Any]) -> Non
 
 
 def test_the_key_changes_with_every_parameter() -> None:
-    trace = TypingTrace(keystrokes=10, interval_p50_ms=150, interval_sigma=0.5, debounce_ms=75)
     more: list[dict[str, Any]] = [
         {"sequences": 3},
         {"precision": "bf16"},
-        {"typing": trace},
+        {"shape": None},
         {"shape": "smollm2-135m"},
         {"output_tokens": 6},
     ]

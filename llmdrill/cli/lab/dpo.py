@@ -1,0 +1,68 @@
+"""`llmdrill lab dpo`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable  # noqa: TC003 - typer reads the annotations
+from typing import Annotated, Literal
+
+import typer
+
+from llmdrill.cli.calc.options import quantity, whole
+from llmdrill.cli.lab.options import QuickOption  # noqa: TC001
+from llmdrill.errors import UsageError
+from llmdrill.experiments.result import Experiment  # noqa: TC001
+
+Judge = Literal["names", "parses", "sums"]
+MOST_EACH = 64
+MOST_PROMPTS = 1_000_000  # more than there are lines, so that the refusal names their number
+
+
+def dpo(
+    verifier: Annotated[
+        Judge, typer.Option(help="What is right: parses with known names, parses, or sums that hold.")
+    ] = "names",
+    prompts: Annotated[str, typer.Option(help="Lines to draw pairs from.")] = "80",
+    held_out_prompts: Annotated[str, typer.Option(help="Held-out lines to compare policies on.")] = "64",
+    each: Annotated[int, typer.Option(min=2, max=MOST_EACH, help="Completions drawn of a line.")] = 6,
+    betas: Annotated[str, typer.Option(help="Of DPO, how dear it is to leave the reference: a list.")] = "0.05,0.2,0.8",
+    epochs: Annotated[int, typer.Option(min=1, max=100, help="Over the pairs.")] = 2,
+    reward_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Of REINFORCE on the reward.")] = 20,
+    reward_beta: Annotated[float, typer.Option(min=0, max=10, help="Weight of the KL there.")] = 0.02,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Of AdamW.")] = 2e-4,
+    quick: QuickOption = False,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> Experiment:
+    """DPO, and its variant with a verifier's reward, on the embedded model.
+
+    The model completes lines, a program says which are right, and the model is trained on pairs of a right and a wrong
+    one; then again from the start by reinforcement on the program's reward alone. Both are judged on held-out files.
+    """
+    from llmdrill.experiments.dpo import measure_dpo
+    from llmdrill.lab.dpo import DpoOptions
+
+    sweep = _betas(betas)
+    options = DpoOptions(
+        verifier=verifier,
+        prompts=min(12 if quick else MOST_PROMPTS, whole("prompts", prompts)),
+        held_out_prompts=min(8 if quick else MOST_PROMPTS, whole("held-out-prompts", held_out_prompts)),
+        each=min(each, 4) if quick else each,
+        betas=sweep[:1] if quick else sweep,
+        epochs=1 if quick else epochs,
+        reward_steps=min(reward_steps, 2) if quick else reward_steps,
+        reward_prompts=4 if quick else 6,
+        reward_beta=reward_beta,
+        rate=learning_rate,
+        context_tokens=64,
+        max_new_tokens=16,
+    )
+    return measure_dpo(options, seed=seed, say=say)
+
+
+def _betas(text: str) -> tuple[float, ...]:
+    """Return the betas of a list with commas, each once."""
+    found = [quantity("betas", one.strip(), "count") for one in text.split(",") if one.strip()]
+    if not found:
+        raise UsageError("--betas is a list such as 0.05,0.2,0.8")
+    return tuple(dict.fromkeys(found))
