@@ -2,7 +2,7 @@
 
 Checks the answers first, then times all engines in turn, round by round, so that a slow minute of the machine hits
 every one of them; ratios are of medians. MBU is held against the bandwidth that plain reading reaches in the same
-round, with as many bytes as a step reads. Never a gate.
+round, with as many bytes as a step reads. Never a gate. Our engines also decode 16 sequences at once.
 
     python benchmarks/decode.py [--shape smollm2-135m] [--tokens 32] [--rounds 5] [--threads N] [--no-peers] [--json]
 """
@@ -41,6 +41,7 @@ BITS_A_WEIGHT = {"fp32": 32, "bf16": 16, "int8": 8, "q8_0": 8.5, "q4_0": 4.5}
 LEAST_SAME = {"fp32": 0.9, "bf16": 0.3, "int8": 0.3, "q8_0": 0.3, "q4_0": 0.0}  # random weights have many near ties
 LOUDER = 2.5  # so that the layers, not the embedding of the last token, decide what comes next
 PREFILL_TOKENS, PROMPT_TOKENS, CHECKED_PROMPTS = 512, 16, 8
+BATCH, BATCH_STEPS = 16, 8
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Readings:
 
     prefill_s: list[float] = field(default_factory=list)
     step_s: list[float] = field(default_factory=list)
+    batch_step_s: list[float] = field(default_factory=list)
     bandwidth_bytes_per_s: list[float] = field(default_factory=list)
 
 
@@ -168,6 +170,8 @@ def time_in_turn(engines: list[Engine], shape: DecoderShape, *, tokens: int, rou
                 size = int(step_bytes(shape, engine.precision, tokens))
                 kept.bandwidth_bytes_per_s.append(bandwidth(reader, size))
             kept.prefill_s.append(engine.answer(long, tokens=1).prefill_s)
+            if isinstance(engine, OurEngine):
+                kept.batch_step_s.append(engine.batch_step_s(short, sequences=BATCH, steps=BATCH_STEPS))
     return readings
 
 
@@ -198,11 +202,14 @@ def row(
     per_s = 1 / statistics.median(read.step_s)
     reachable = statistics.median(read.bandwidth_bytes_per_s) if read.bandwidth_bytes_per_s else None
     needed = step_bytes(shape, engine.precision, options.tokens)
+    batch_per_s = BATCH / statistics.median(read.batch_step_s) if read.batch_step_s else None
     return {
         "engine": engine.name,
         "precision": engine.precision,
         "tg_tokens_per_s": per_s,
         "pp512_tokens_per_s": PREFILL_TOKENS / statistics.median(read.prefill_s),
+        "tg_batch16_tokens_per_s": batch_per_s,
+        "batch16_over_batch1": None if batch_per_s is None else batch_per_s / per_s,
         "mbu": None if reachable is None else per_s * needed / reachable,
         "bandwidth_bytes_per_s": reachable,
         "same_tokens_share": same,
@@ -229,12 +236,14 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['shape']}, random weights, {result['threads']} threads, {result['rounds']} rounds",
-        f"{'engine':<14}{'precision':<11}{'tg /s':>8}{'pp512 /s':>10}{'MBU':>7}{'GB/s':>7}{'same':>6}",
+        f"{'engine':<14}{'precision':<11}{'tg /s':>8}{'pp512 /s':>10}{'tg x16 /s':>11}{'MBU':>7}{'GB/s':>7}{'same':>6}",
     ]
     for one in result["engines"]:
         mbu = "-" if one["mbu"] is None else f"{one['mbu']:.0%}"
         reachable = "-" if one["mbu"] is None else f"{one['bandwidth_bytes_per_s'] / 1e9:.1f}"
-        speeds = f"{one['tg_tokens_per_s']:>8.1f}{one['pp512_tokens_per_s']:>10.0f}{mbu:>7}{reachable:>7}"
+        batch = one["tg_batch16_tokens_per_s"]
+        together = f"{'-' if batch is None else f'{batch:.0f}':>11}"
+        speeds = f"{one['tg_tokens_per_s']:>8.1f}{one['pp512_tokens_per_s']:>10.0f}{together}{mbu:>7}{reachable:>7}"
         lines.append(f"{one['engine']:<14}{one['precision']:<11}{speeds}{one['same_tokens_share']:>6.0%}")
     lines += [f"{one['of']} / {one['to']}: tg {one['tg']:.2f}x, pp512 {one['pp512']:.2f}x" for one in result["ratios"]]
     lines += [f"left out: {name}: {reason}" for name, reason in result["absent"].items()]

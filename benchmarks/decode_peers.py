@@ -65,6 +65,16 @@ class OurEngine:
             tokens=tokens,
         )
 
+    def batch_step_s(self, prompt: Sequence[int], *, sequences: int, steps: int) -> float:
+        """Return the median time of a step of so many sequences at once."""
+        session = self.decoder.start(sequences=sequences, capacity_tokens=len(prompt) + steps)
+        chosen, seconds = session.prefill([prompt] * sequences).argmax(-1), []
+        for _ in range(steps):
+            start = time.perf_counter()
+            chosen = session.decode(chosen).argmax(-1)
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
+
 
 class Transformers:
     """transformers with its dynamic cache, one forward call a step: no generate() around it to slow it down."""

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from llmdrill.errors import UsageError
+from llmdrill.lab.room import need_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ class LayerWeights:
     mlp_norm: Tensor  # (C,)
     gate_up: Tensor  # (2 * intermediate, C)
     down: Tensor  # (C, intermediate)
+    qk_norm: Tensor | None = None  # (H + K, D): the gains of queries and keys, as Qwen3 norms them
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class KvCache:
         if not 1 <= capacity_tokens <= shape.max_positions:
             raise UsageError(f"{capacity_tokens} tokens of context: this model has 1 to {shape.max_positions}")
         size = (shape.layers, 2, sequences, shape.kv_heads, capacity_tokens, shape.head_dim)
+        need_memory(math.prod(size) * dtype.itemsize, what=f"a cache of {sequences} x {capacity_tokens} tokens")
         self.keys_values = torch.zeros(size, dtype=dtype)
         self.lengths = torch.zeros(sequences, dtype=torch.long)
 
@@ -78,10 +81,19 @@ class KvCache:
         return sum(self.keys_values[:, :, row, :, :length].nbytes for row, length in enumerate(self.lengths.tolist()))
 
     def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> None:
-        """Store keys and values (B, T, K, D) at ``positions`` (B, T)."""
-        rows = torch.arange(positions.shape[0])[:, None]  # (B, 1)
-        self.keys_values[layer, 0, rows, :, positions] = keys
-        self.keys_values[layer, 1, rows, :, positions] = values
+        """Store keys and values (B, T, K, D) at ``positions`` (B, T), which follow each other in a sequence."""
+        first, tokens = positions[:, 0].tolist(), positions.shape[1]
+        if min(first) == max(first):  # one slice for all sequences, several times faster than rows and positions
+            place = self.keys_values[layer, :, :, :, first[0] : first[0] + tokens]  # (2, B, K, T, D)
+            place[0], place[1] = keys.transpose(1, 2), values.transpose(1, 2)
+        else:
+            rows = torch.arange(len(first))[:, None]  # (B, 1)
+            self.keys_values[layer, 0, rows, :, positions] = keys
+            self.keys_values[layer, 1, rows, :, positions] = values
+
+    def read(self, layer: int, tokens: int) -> Tensor:
+        """Return the keys and values (2, B, K, S, D) of the first ``tokens`` positions."""
+        return self.keys_values[layer, :, :, :, :tokens]
 
     def keep(self, tokens: int) -> None:
         """Forget all but the first ``tokens`` positions, as a prefix cache hit leaves them."""
@@ -92,11 +104,13 @@ class KvCache:
 class _Step:
     """What all layers of one forward pass share."""
 
-    positions: Tensor  # (B, T)
-    cos: Tensor  # (B, T, D)
-    sin: Tensor  # (B, T, D)
-    mask: Tensor | None  # (B, T, S), True where a query may look; None for whole prompts from position 0
     cache: KvCache
+    positions: Tensor  # (B, T)
+    cos: Tensor  # (B, T, 1, D)
+    sin: Tensor  # (B, T, 1, D), as ``rotate`` wants it
+    seen: int  # cached positions, S, with those of this pass
+    causal: bool  # whole prompts from position 0: right padding is never seen, so a causal mask is enough
+    mask: Tensor | None  # (B, 1, T, S), 0 where a query may look, else -inf; None where it may look everywhere
 
 
 class Decoder:
@@ -123,16 +137,12 @@ class Decoder:
     @torch.inference_mode()
     def hidden(self, ids: Tensor, positions: Tensor, cache: KvCache) -> Tensor:
         """Run new tokens (B, T) at ``positions`` (B, T) through all layers, and return the normed result (B, T, C)."""
-        fresh = not bool(positions[:, 0].any())
-        seen = int(positions.max()) + 1
-        mask = None if fresh else torch.arange(seen) <= positions[:, :, None]  # (B, T, S)
-        cos, sin = self._cos[positions].to(self.dtype), self._sin[positions].to(self.dtype)
-        step = _Step(positions, cos, sin, mask, cache)
+        step = self._step(positions, cache)
         x = self.weights.embedding[ids]
         for index, layer in enumerate(self.weights.layers):
-            x = x + self._attend(index, layer, x, step)
+            x = self._attend(index, layer, self._norm(x, layer.attention_norm), step).add_(x)
             gate, up = functional.linear(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-            x = x + functional.linear(functional.silu(gate) * up, layer.down)
+            x = functional.linear(functional.silu(gate).mul_(up), layer.down).add_(x)
         return self._norm(x, self.weights.norm)
 
     @torch.inference_mode()
@@ -143,39 +153,40 @@ class Decoder:
         positions = torch.arange(tokens).expand(batch, tokens)
         return functional.linear(self.hidden(ids, positions, cache), self.weights.head)
 
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _step(self, positions: Tensor, cache: KvCache) -> _Step:
+        first, tokens = positions[:, 0].tolist(), positions.shape[1]
+        seen = max(first) + tokens
+        causal, even = max(first) == 0, min(first) == max(first)
+        mask = None
+        if not causal and not (even and tokens == 1):
+            unseen = torch.arange(seen) > positions[:, :, None]  # (B, T, S)
+            mask = torch.zeros(unseen.shape, dtype=self.dtype).masked_fill_(unseen, -math.inf)[:, None]
+        cos, sin = self._cos[positions, None].to(self.dtype), self._sin[positions, None].to(self.dtype)
+        return _Step(cache, positions, cos, sin, seen, causal, mask)
+
+    def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
         return functional.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
 
     def _attend(self, index: int, layer: LayerWeights, x: Tensor, step: _Step) -> Tensor:
-        """Return what attention adds to ``x`` (B, T, C), with the new keys and values written to the cache."""
+        """Return what attention makes of ``x`` (B, T, C), with the new keys and values written to the cache."""
         shape, (batch, tokens, _) = self.shape, x.shape
-        qkv = functional.linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
-        heads = qkv.view(batch, tokens, shape.heads + 2 * shape.kv_heads, shape.head_dim)
-        q, k, v = torch.split(heads, [shape.heads, shape.kv_heads, shape.kv_heads], dim=2)
-        q, k = rotate(q, step.cos, step.sin), rotate(k, step.cos, step.sin)
+        heads = functional.linear(x, layer.qkv, layer.qkv_bias).view(batch, tokens, -1, shape.head_dim)
+        turning, v = torch.split(heads, [shape.heads + shape.kv_heads, shape.kv_heads], dim=2)  # (B, T, H+K or K, D)
+        if layer.qk_norm is not None:
+            turning = self._norm(turning, None) * layer.qk_norm
+        q, k = torch.split(rotate(turning, step.cos, step.sin), [shape.heads, shape.kv_heads], dim=2)
         step.cache.write(index, k, v, step.positions)
-        if step.mask is None:  # whole prompts from position 0: right padding is never seen, so causal is enough
-            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
-            mixed = functional.scaled_dot_product_attention(
-                q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
-            )
-            mixed = mixed.transpose(1, 2)
+        if step.causal:
+            keys, values = k.transpose(1, 2), v.transpose(1, 2)
         else:
-            mixed = self._attend_cached(q, step.cache.keys_values[index, :, :, :, : step.mask.shape[2]], step.mask)
+            keys, values = step.cache.read(index, step.seen)  # each (B, K, S, D)
+        # Of a single token the heads that share a KV head become rows of one product, which reads that head once.
+        rows = q.reshape(batch, shape.kv_heads, -1, shape.head_dim) if tokens == 1 else q.transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(
+            rows, keys, values, attn_mask=step.mask, is_causal=step.causal and tokens > 1, enable_gqa=True
+        )
+        mixed = mixed if tokens == 1 else mixed.transpose(1, 2)
         return functional.linear(mixed.reshape(batch, tokens, -1), layer.out)
-
-    def _attend_cached(self, q: Tensor, keys_values: Tensor, mask: Tensor) -> Tensor:
-        """Attend from q (B, T, H, D) to cached keys and values (2, B, K, S, D), each KV head read once.
-
-        The heads that share a KV head become rows of one matrix product: (B, K, G*T, D) against (B, K, S, D).
-        """
-        batch, tokens, heads, size = q.shape
-        kv_heads = keys_values.shape[2]
-        group = heads // kv_heads
-        rows = q.view(batch, tokens, kv_heads, group, size).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, -1, size)
-        allowed = mask[:, None].repeat(1, 1, group, 1)  # (B, 1, G*T, S)
-        mixed = functional.scaled_dot_product_attention(rows, keys_values[0], keys_values[1], attn_mask=allowed)
-        return mixed.view(batch, kv_heads, group, tokens, size).permute(0, 3, 1, 2, 4)
 
 
 class Session:
@@ -286,13 +297,15 @@ def generate(
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the halves of each head vector (B, T, heads, D) by the angles of its position."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos[:, :, None] + torch.cat((-second, first), dim=-1) * sin[:, :, None]
+    """Turn the halves of each head vector (B, T, heads, D) by the angles (B, T, 1, D) of its position.
+
+    The first half becomes first * cos - second * sin, so ``sin`` is negative there.
+    """
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 def rotations(shape: DecoderShape) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine (max_positions, D) of every position's angles."""
+    """Return cosine and sine (max_positions, D) of every position's angles; the sine of the first half negated."""
     frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)  # (D/2,)
     if shape.long_rope is not None:
         long = shape.long_rope
@@ -300,8 +313,9 @@ def rotations(shape: DecoderShape) -> tuple[Tensor, Tensor]:
         span = long.high_frequency_factor - long.low_frequency_factor
         kept = ((turns - long.low_frequency_factor) / span).clamp(0, 1)
         frequencies = frequencies * (kept + (1 - kept) / long.factor)
-    angles = torch.outer(torch.arange(shape.max_positions).float(), frequencies).repeat(1, 2)
-    return angles.cos(), angles.sin()
+    angles = torch.outer(torch.arange(shape.max_positions).float(), frequencies)  # (max_positions, D/2)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
 
 
 def random_decoder(shape: DecoderShape, *, seed: int, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -322,6 +336,7 @@ def random_decoder(shape: DecoderShape, *, seed: int, dtype: torch.dtype = torch
             mlp_norm=torch.ones(width, dtype=dtype),
             gate_up=draw(2 * shape.intermediate, width),
             down=draw(width, shape.intermediate),
+            qk_norm=torch.ones(shape.heads + shape.kv_heads, shape.head_dim, dtype=dtype) if shape.qk_norm else None,
         )
         for _ in range(shape.layers)
     )

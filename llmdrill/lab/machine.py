@@ -54,6 +54,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def use_threads(threads: int | None) -> None:
+    """Set the threads of torch, and so of the native step; None leaves them as they are."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def _torch_threads() -> int:
     try:
         import torch

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from llmdrill.errors import MissingExtraError, ModelFileError
 
@@ -14,7 +15,30 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+EMBEDDED: Final = Path(__file__).with_name("models")  # written by training/embed.py
+SUMS_FILE: Final = "sha256.txt"
+SCALE: Final = "_scale"  # ends the name of an int8 matrix's row scales
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def embedded_file(name: str, *, root: Path = EMBEDDED) -> bytes:
+    """Return the bytes of an embedded file, if they are those that were packaged."""
+    try:
+        rows = (line.split("  ", 1) for line in (root / SUMS_FILE).read_text(encoding="utf-8").splitlines())
+        expected = {path: digest for digest, path in rows}[name]
+        data = (root / name).read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{root / name}: this part of llmdrill is absent ({error}): install it again") from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ModelFileError(f"{root / name}: not the file that was packaged (its sha256 differs): install it again")
+    return data
+
+
+def embedded_folder(name: str, *, root: Path = EMBEDDED) -> Path:
+    """Return the folder of an embedded model, its files checked."""
+    for file in ("config.json", "model.safetensors"):
+        embedded_file(f"{name}/{file}", root=root)
+    return root / name
 
 
 def hub_snapshots(repo: str, *, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
@@ -50,12 +74,16 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         if not isinstance(index, dict) or not all(Path(str(name)).name == name for name in index.values()):
             raise ModelFileError(f"{folder}/model.safetensors.index.json: weight_map must name files of its own folder")
         return tuple(folder / name for name in sorted(set(index.values())))
-    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in _PICKLES)
-    if pickles:
-        raise ModelFileError(
-            f"{folder / pickles[0]}: a pickle can run code when it is loaded: convert it to model.safetensors",
-        )
+    refuse_pickles(folder)
     raise ModelFileError(f"{folder}: no model.safetensors in this folder")
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a folder that has weights as pickles alone."""
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in _PICKLES)
+    if pickles and not any(folder.glob("*.safetensors*")):
+        what = "a pickle can run code when it is loaded: convert it to model.safetensors"
+        raise ModelFileError(f"{folder / pickles[0]}: {what}")
 
 
 def read_tensors(path: Path, data: bytes | None = None) -> dict[str, Tensor]:
@@ -69,6 +97,16 @@ def read_tensors(path: Path, data: bytes | None = None) -> dict[str, Tensor]:
         return load_file(path) if data is None else load(data)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path}: not a complete safetensors file ({error}): fetch it again") from error
+
+
+def take_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, int], *, folder: Path) -> Tensor:
+    """Return a matrix (R, C); where it is kept as int8 with a scale a row (R,), the product of both."""
+    matrix = take(tensors, name, shape, folder=folder)
+    if name + SCALE not in tensors:
+        if not matrix.is_floating_point():
+            raise ModelFileError(f"{folder}: '{name}' is kept as int8, but its row scales are absent")
+        return matrix
+    return matrix.float().mul_(take(tensors, name + SCALE, shape[:1], folder=folder)[:, None])
 
 
 def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, folder: Path) -> Tensor:

@@ -10,7 +10,7 @@ from llmdrill.errors import ModelFileError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARCHITECTURES: Final = {"llama": False, "mistral": False, "qwen2": True}  # model_type -> biases on query, key, value
+ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3")  # values of model_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class DecoderShape:
         tied: The output matrix is the embedding matrix.
         max_positions: The longest context; for a model with a sliding window, the window, within which it is exact.
         qkv_bias: As in Qwen2.
+        qk_norm: Every head's query and key is normed before it is turned, as in Qwen3.
     """
 
     layers: int
@@ -47,6 +48,7 @@ class DecoderShape:
     tied: bool
     max_positions: int
     qkv_bias: bool = False
+    qk_norm: bool = False
     long_rope: LongRope | None = None
 
     @property
@@ -63,7 +65,8 @@ class DecoderShape:
         """
         q_and_out, k_and_v = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = 2 * self.hidden * (q_and_out + k_and_v) + (q_and_out + 2 * k_and_v) * self.qkv_bias
-        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        norms = 2 * self.hidden + 2 * self.head_dim * self.qk_norm
+        layer = attention + 3 * self.hidden * self.intermediate + norms
         return self.layers * layer + self.hidden + self.vocab * self.hidden * (1 if self.tied else 2)
 
 
@@ -163,7 +166,8 @@ def shape_from_config(config: Mapping[str, Any], *, file: str) -> DecoderShape:
             norm_eps=float(config["rms_norm_eps"]),
             tied=bool(config.get("tie_word_embeddings", False)),
             max_positions=min(int(config["max_position_embeddings"]), *windows, 1 << 40),
-            qkv_bias=ARCHITECTURES[config["model_type"]],
+            qkv_bias=config["model_type"] == "qwen2",
+            qk_norm=config["model_type"] == "qwen3",
             long_rope=_long_rope(config, file),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

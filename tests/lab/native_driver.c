@@ -22,9 +22,11 @@ static Matrix matrix(int64_t rows, int64_t columns, int type) {
     Matrix m = {rows, columns, stride, malloc((size_t)(count * bytes)), type == INT8 ? floats(rows) : NULL};
     for (int64_t i = 0; i < count; i++) {
         float value = i / stride < rows && i % stride < columns ? draw() : 0;
-        if (type == FP32) ((float *)m.values)[i] = value;
-        else if (type == BF16) ((uint16_t *)m.values)[i] = to_bf16(value);
-        else ((int8_t *)m.values)[i] = (int8_t)(value * 600);
+        int64_t row = i / stride, column = i % stride, unit = type == INT8 ? UNIT : 1;
+        int64_t to = row / BLOCK * BLOCK * stride + column / unit * BLOCK * unit + row % BLOCK * unit + column % unit;
+        if (type == FP32) ((float *)m.values)[to] = value;
+        else if (type == BF16) ((uint16_t *)m.values)[to] = to_bf16(value);
+        else ((int8_t *)m.values)[to] = (int8_t)(value * 600);
     }
     return m;
 }
@@ -37,7 +39,8 @@ static double run(int path, int type, int cache_type, int threads, int64_t heads
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++) {
         int64_t rows = (heads + 2 * kv_heads) * size;
-        layers[i] = (Layer){floats(hidden), floats(hidden), i ? floats(rows) : NULL, matrix(rows, hidden, type),
+        layers[i] = (Layer){floats(hidden), floats(hidden), i ? floats(rows) : NULL,
+                            i ? NULL : floats((heads + kv_heads) * size), matrix(rows, hidden, type),
                             matrix(hidden, heads * size, type), matrix(inner, hidden, type), matrix(inner, hidden, type), matrix(hidden, inner, type)};
     }
     int64_t cache_bytes = LAYERS * 2 * SEQUENCES * kv_heads * CAPACITY * size * (cache_type == FP32 ? 4 : 2);
@@ -60,6 +63,7 @@ static double run(int path, int type, int cache_type, int threads, int64_t heads
     for (int i = 0; i < LAYERS; i++) {
         forget(layers[i].qkv), forget(layers[i].out), forget(layers[i].gate), forget(layers[i].up), forget(layers[i].down);
         free((void *)layers[i].attention_norm), free((void *)layers[i].mlp_norm), free((void *)layers[i].qkv_bias);
+        free((void *)layers[i].qk_norm);
     }
     forget(model.head), free((void *)model.norm), free((void *)model.cos), free((void *)model.sin), free(cache);
     return sum;

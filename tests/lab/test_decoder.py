@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grouped, untied": ("Llama", {"num_key_value_heads": 2, "tie_word_embeddings": False}),
     "multi-query, wide heads": ("Llama", {"num_key_value_heads": 1, "head_dim": 24}),
     "Qwen2's biases": ("Qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "Qwen3's norms of queries and keys": ("Qwen3", {"num_key_value_heads": 2, "head_dim": 24}),
     "Mistral without a window": ("Mistral", {"num_key_value_heads": 2, "sliding_window": None}),
     "Llama 3's stretched positions": ("Llama", {"num_key_value_heads": 2, "rope_parameters": LLAMA3}),
 }

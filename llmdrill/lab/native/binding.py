@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 PATHS: Final = ("scalar", "avx2", "avx512", "avx512-vnni")  # in the order of step.c
 WEIGHT_TYPES: Final = ("fp32", "bf16", "int8")
 GROUP: Final = 64  # columns are padded to whole groups, rows to whole blocks
-BLOCK: Final = 4
+BLOCK: Final = 16
+UNIT: Final = 4  # columns of int8 that lie together
 MAX_ROWS: Final = 32
 MAX_HEAD_DIM: Final = 512
 MAX_THREADS: Final = 256
@@ -33,7 +34,7 @@ class MatrixStruct(Structure):
 
 class LayerStruct(Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("attention_norm", "mlp_norm", "qkv_bias")),
+        *((name, c_void_p) for name in ("attention_norm", "mlp_norm", "qkv_bias", "qk_norm")),
         *((name, MatrixStruct) for name in ("qkv", "out", "gate", "up", "down")),
     )
 

@@ -17,6 +17,7 @@ from typing import Final
 from llmdrill.folders import cache_folder
 
 SOURCE: Final = Path(__file__).with_name("step.c")
+KERNELS: Final = Path(__file__).with_name("kernels.h")  # which it includes
 COMPILERS: Final = ("cc", "gcc", "clang")
 FLAGS: Final = (
     *("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread"),
@@ -79,7 +80,8 @@ def _compiler() -> tuple[str, ...] | None:
 
 
 def _key(command: tuple[str, ...], compiler: str) -> str:
-    parts = (*command, compiler, *FLAGS, platform.system(), platform.machine(), SOURCE.read_text(encoding="utf-8"))
+    source = (path.read_text(encoding="utf-8") for path in (SOURCE, KERNELS))
+    parts = (*command, compiler, *FLAGS, platform.system(), platform.machine(), *source)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
+from torch.nn import functional
 
 from llmdrill.errors import UsageError
 from llmdrill.lab.decoder import Decoder, KvCache, Session, rotations
 from llmdrill.lab.native import binding
 from llmdrill.lab.native.binding import LayerStruct, Library, MatrixStruct, ModelStruct, StepStruct
+from llmdrill.lab.room import need_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +65,7 @@ def aligned_bytes(*size: int, dtype: torch.dtype) -> int:
 
 
 def padded_size(weight: Tensor) -> tuple[int, int]:
-    """Return rows and columns of a matrix as step.c reads it: whole blocks of rows, whole groups of columns."""
+    """Return the rows and columns that step.c reads of a matrix: whole blocks of rows, whole groups of columns."""
     rows, columns = weight.shape
     return rows + -rows % binding.BLOCK, columns + -columns % binding.GROUP
 
@@ -75,18 +77,20 @@ def packed_bytes(weight: Tensor, precision: NativePrecision) -> int:
 
 
 def pack(weight: Tensor, precision: NativePrecision, memory: HugePages) -> tuple[Tensor, Tensor | None]:
-    """Return the padded values of a weight (rows, columns) and, for int8, the scale of each row.
+    """Return the values of a weight (R, C) as step.c reads them and, for int8, the scale of each row (R,).
 
-    int8 is symmetric and to the nearest: a weight is its int8 value times the scale of its row.
+    int8 is symmetric and to the nearest: a weight is its int8 value times the scale of its row. The values lie as
+    (R / BLOCK, C / unit, BLOCK, unit), padded with zeros, where a unit is one column, or four of int8.
     """
-    values = memory.zeros(*padded_size(weight), dtype=_WEIGHT_DTYPES[precision])
-    inside = values[: weight.shape[0], : weight.shape[1]]
-    if precision != "int8":
-        inside.copy_(weight)
-        return values, None
-    scales = memory.zeros(len(weight), dtype=torch.float32)
-    scales.copy_(weight.abs().amax(dim=1).float() / INT8_LARGEST).clamp_(min=LEAST_SCALE)
-    inside.copy_((weight / scales[:, None]).round_())
+    scales, unit = None, 1
+    if precision == "int8":
+        scales, unit = memory.zeros(len(weight), dtype=torch.float32), binding.UNIT
+        scales.copy_(weight.abs().amax(dim=1).float() / INT8_LARGEST).clamp_(min=LEAST_SCALE)
+        weight = (weight / scales[:, None]).round_()
+    rows, columns = padded_size(weight)
+    values = memory.zeros(rows // binding.BLOCK, columns // unit, binding.BLOCK, unit, dtype=_WEIGHT_DTYPES[precision])
+    padding = (0, columns - weight.shape[1], 0, rows - weight.shape[0])
+    values.copy_(functional.pad(weight, padding).view(-1, binding.BLOCK, columns // unit, unit).transpose(1, 2))
     return values, scales
 
 
@@ -100,20 +104,22 @@ class _Engine:
         self._library, self._lock = library, threading.Lock()
         self._keep: list[Tensor] = []
         matrices = [weights.head, *(one for layer in weights.layers for one in _matrices(layer))]
-        self._memory = HugePages(sum(packed_bytes(one, precision) for one in matrices))
+        needed = sum(packed_bytes(one, precision) for one in matrices)
+        need_memory(needed, what=f"the native step's own copy of the weights in {precision}")
+        self._memory = HugePages(needed)
         self.weight_bytes = 0
         layers = (LayerStruct * shape.layers)(
             *(
                 LayerStruct(
                     self._vector(layer.attention_norm),
                     self._vector(layer.mlp_norm),
-                    None if layer.qkv_bias is None else self._vector(layer.qkv_bias),
+                    *(None if one is None else self._vector(one) for one in (layer.qkv_bias, layer.qk_norm)),
                     *(self._matrix(one, precision) for one in _matrices(layer)),
                 )
                 for layer in weights.layers
             )
         )
-        angles = (self._vector(table[:, : shape.head_dim // 2], streamed=False) for table in rotations(shape))
+        angles = (self._vector(table[:, shape.head_dim // 2 :], streamed=False) for table in rotations(shape))
         model = ModelStruct(
             *(shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head_dim, shape.intermediate),
             *(binding.WEIGHT_TYPES.index(precision), binding.WEIGHT_TYPES.index(_DTYPES[decoder.dtype])),
@@ -140,7 +146,7 @@ class _Engine:
     def _matrix(self, weight: Tensor, precision: NativePrecision) -> MatrixStruct:
         values, scales = pack(weight, precision, self._memory)
         at = None if scales is None else self._hold(scales)
-        return MatrixStruct(*weight.shape, values.shape[1], self._hold(values), at)
+        return MatrixStruct(*weight.shape, padded_size(weight)[1], self._hold(values), at)
 
     def _hold(self, tensor: Tensor, *, streamed: bool = True) -> int:
         self._keep.append(tensor)

@@ -4,10 +4,12 @@
    weights as fp32, bf16 or int8, each row read once for all new tokens; no call, no allocation and no library between
    the layers; threads that wait for each other by spinning.
 
-   Weights lie row by row, columns padded with zeros to whole GROUPs and rows to whole BLOCKs, so no loop has a rest.
+   Weights lie in BLOCKs of rows, one row in each lane: (rows / BLOCK, columns / unit, BLOCK, unit), where a unit is one
+   column, or four of int8. Columns are padded with zeros to whole GROUPs and rows to whole BLOCKs, so no loop has a rest.
    int8 has one scale a row; the activations that meet it are rounded to int8 with one scale a GROUP.
-   The loops are plain C, compiled once for each instruction set (the compiler vectorises them); only the int8 dot
-   product names instructions. The wrapper (engine.py) checks every argument: nothing here does. */
+   The loops are plain C (kernels.h), compiled once for each instruction set; only the int8 product names instructions.
+   However many tokens a step has, a token's sums are added up in the same order, so its logits are the same bits.
+   The wrapper (engine.py) checks every argument: nothing here does. */
 
 #include <math.h>
 #include <pthread.h>
@@ -26,11 +28,14 @@
 #endif
 
 #define GROUP 64          /* columns: one scale of the activations, and one cache line of int8 */
-#define BLOCK 4           /* rows that are multiplied together, so that an activation is loaded once for all of them */
+#define BLOCK 16          /* rows that are multiplied together, one in each lane */
+#define UNIT 4            /* columns of int8 that one instruction adds up */
+#define CHAINS 2          /* sums that grow in turn, so that an addition need not wait for the one before it */
 #define MAX_ROWS 32       /* new tokens of one step, of all sequences together */
 #define MAX_HEAD_DIM 512
-#define AHEAD_BYTES 4096  /* how far in front of the int8 weights in use memory is asked for more */
+#define AHEAD_BYTES 4096  /* how far in front of the weights in use memory is asked for more */
 #define POSITIONS 128     /* cached positions whose scores are held at once */
+#define TOGETHER 4        /* and of which the keys meet the query together */
 #define SPINS_ASLEEP 4000 /* a worker looks this often for the next step (100-200 us) before it sleeps */
 #define SPINS_YIELD 2000  /* and at a barrier this often before it offers its core to somebody else */
 #define INLINE static inline __attribute__((always_inline))
@@ -45,7 +50,8 @@ typedef struct {
 } Matrix;
 
 typedef struct {
-    const float *attention_norm, *mlp_norm, *qkv_bias; /* the bias may be null */
+    const float *attention_norm, *mlp_norm;
+    const float *qkv_bias, *qk_norm; /* may be null; qk_norm: (heads + kv_heads, head_dim) */
     Matrix qkv, out, gate, up, down;
 } Layer;
 
@@ -74,20 +80,22 @@ typedef struct {
     float offset;        /* 128 * sum of scale * rounded: what shifting int8 weights to unsigned adds */
 } Input;
 
-typedef void Dot(const void *const row[BLOCK], const Input *x, int64_t stride, float *out);
+/* Multiply a BLOCK of rows with the inputs of some tokens: out (tokens, BLOCK), the scales of rows left out. */
+typedef void Multiply(const void *weights, const Input *x, int64_t columns, int64_t tokens, float *out);
 typedef void Attend(const float *q, const void *keys, const void *values, int64_t length, int64_t size, float *out);
 typedef float Round(const float *x, int64_t stride, int8_t *rounded, float *scales);
+typedef void Norm(const float *x, const float *gain, int64_t count, float eps, float *out);
 typedef void Gate(float *gate, const float *up, int64_t count);
 typedef uint64_t Read(const uint64_t *words, int64_t count);
 
 typedef struct {
-    Dot *dot[TYPES];
+    Multiply *multiply[TYPES];
     Attend *attend[BF16 + 1];
     Round *round;
+    Norm *norm;
     Gate *gate;
     Read *read;
 } Kernels;
-
 /* ---- arithmetic, compiled once for each instruction set ---------------------------------------------------------- */
 
 INLINE float from_bits(uint32_t bits) {
@@ -124,176 +132,125 @@ INLINE float exponential(float x) { /* relative error under 2e-7, and it vectori
     return (p * r * r + r + 1.f) * from_bits((uint32_t)((int32_t)n + 127) << 23);
 }
 
-INLINE void dot_float(const void *const row[BLOCK], const float *x, int64_t count, float *out, int type) {
-    float a = 0, b = 0, c = 0, d = 0;
-    const void *ra = row[0], *rb = row[1], *rc = row[2], *rd = row[3];
-#pragma omp simd reduction(+ : a, b, c, d)
-    for (int64_t i = 0; i < count; i++) {
-        a += at(ra, i, type) * x[i], b += at(rb, i, type) * x[i];
-        c += at(rc, i, type) * x[i], d += at(rd, i, type) * x[i];
+#define JOIN(name, path) name##_##path
+#define NAME(name, path) JOIN(name, path)
+#define IN(name) NAME(name, PATH) /* a function's name for the instruction set that is being compiled */
+
+/* Call a product for as many tokens at a time as its sums have registers for. */
+#define IN_TILES(product, tile, ...)                                                  \
+    for (int64_t t = 0, n; t < tokens; t += n, out += n * BLOCK, x += n) {            \
+        n = tokens - t;                                                               \
+        if (tile >= 8 && n >= 8) n = 8, product(weights, x, columns, out, 8, __VA_ARGS__);      \
+        else if (tile >= 4 && n >= 4) n = 4, product(weights, x, columns, out, 4, __VA_ARGS__); \
+        else if (n >= 2) n = 2, product(weights, x, columns, out, 2, __VA_ARGS__);              \
+        else n = 1, product(weights, x, columns, out, 1, __VA_ARGS__);                          \
     }
-    out[0] = a, out[1] = b, out[2] = c, out[3] = d;
-}
 
-/* Round a row group by group; an INT8 dot product reads the result. */
-INLINE float round_groups(const float *x, int64_t stride, int8_t *rounded, float *scales) {
-    float offset = 0;
-    for (int64_t g = 0; g < stride / GROUP; g++) {
-        const float *from = x + g * GROUP;
-        int8_t *to = rounded + g * GROUP;
-        float largest = 0;
-        int32_t sum = 0;
-#pragma omp simd reduction(max : largest)
-        for (int i = 0; i < GROUP; i++) largest = fabsf(from[i]) > largest ? fabsf(from[i]) : largest;
-        float scale = largest / 127.f, inverse = largest > 1e-30f ? 127.f / largest : 0.f;
-#pragma omp simd reduction(+ : sum)
-        for (int i = 0; i < GROUP; i++) {
-            int32_t whole = (int32_t)nearest(from[i] * inverse);
-            to[i] = (int8_t)whole, sum += whole;
-        }
-        scales[g] = scale, offset += 128.f * scale * (float)sum;
-    }
-    return offset;
-}
+#define PATH scalar
+#define TARGET
+#define TILE 2
+#include "kernels.h"
 
-/* One head's query over `length` cached positions; the softmax is kept running from one piece to the next. */
-INLINE void attend_over(const float *q, const void *keys, const void *values, int64_t length, int64_t size, float *out,
-                        int type) {
-    const int64_t width = type == FP32 ? 4 : 2;
-    float scores[POSITIONS + BLOCK], highest = -INFINITY, total = 0, scale = 1.f / sqrtf((float)size);
-    memset(out, 0, (size_t)size * sizeof *out);
-    for (int64_t start = 0; start < length; start += POSITIONS) {
-        int64_t count = length - start < POSITIONS ? length - start : POSITIONS;
-        const char *k = (const char *)keys + start * size * width, *v = (const char *)values + start * size * width;
-        float before = highest;
-        for (int64_t i = 0; i < count; i += BLOCK) {
-            const void *row[BLOCK];
-            for (int64_t j = 0; j < BLOCK; j++) row[j] = k + (i + j < count ? i + j : count - 1) * size * width;
-            dot_float(row, q, size, scores + i, type);
-        }
-#pragma omp simd reduction(max : highest)
-        for (int64_t i = 0; i < count; i++) highest = scores[i] * scale > highest ? scores[i] * scale : highest;
-        float kept = exponential(before - highest), sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < count; i++) sum += scores[i] = exponential(scores[i] * scale - highest);
-        for (int64_t i = count; i < count + BLOCK; i++) scores[i] = 0;
-        total = total * kept + sum;
-        for (int64_t j = 0; j < size; j++) out[j] *= kept;
-        for (int64_t i = 0; i < count; i += BLOCK) {
-            const void *row[BLOCK];
-            for (int64_t j = 0; j < BLOCK; j++) row[j] = v + (i + j < count ? i + j : count - 1) * size * width;
-            const void *ra = row[0], *rb = row[1], *rc = row[2], *rd = row[3];
-            float a = scores[i], b = scores[i + 1], c = scores[i + 2], d = scores[i + 3];
-#pragma omp simd
-            for (int64_t j = 0; j < size; j++)
-                out[j] += a * at(ra, j, type) + b * at(rb, j, type) + c * at(rc, j, type) + d * at(rd, j, type);
-        }
-    }
-    for (int64_t j = 0; j < size; j++) out[j] /= total;
-}
-
-INLINE void silu_gate(float *gate, const float *up, int64_t count) {
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++) gate[i] = gate[i] / (1.f + exponential(-gate[i])) * up[i];
-}
-
-INLINE uint64_t read_words(const uint64_t *words, int64_t count) {
-    uint64_t sum = 0;
-#pragma omp simd reduction(^ : sum)
-    for (int64_t i = 0; i < count; i++) sum ^= words[i];
-    return sum;
-}
-
-static void dot_int8_scalar(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
-    for (int r = 0; r < BLOCK; r++) {
-        const int8_t *w = row[r];
-        out[r] = 0;
-        for (int64_t g = 0; g < stride / GROUP; g++) {
-            int32_t sum = 0;
-            for (int64_t i = g * GROUP; i < (g + 1) * GROUP; i++) sum += (int32_t)w[i] * x->rounded[i];
-            out[r] += x->scales[g] * (float)sum;
+static void multiply_int8_scalar(const void *weights, const Input *x, int64_t columns, int64_t tokens, float *out) {
+    for (int64_t t = 0; t < tokens; t++, out += BLOCK) {
+        memset(out, 0, BLOCK * sizeof *out);
+        for (int64_t g = 0; g < columns; g += GROUP) {
+            int32_t sum[BLOCK] = {0};
+            for (int64_t c = g; c < g + GROUP; c += UNIT)
+                for (int64_t i = 0; i < BLOCK * UNIT; i++)
+                    sum[i / UNIT] += ((const int8_t *)weights)[c * BLOCK + i] * x[t].rounded[c + i % UNIT];
+            for (int64_t i = 0; i < BLOCK; i++) out[i] += x[t].scales[g / GROUP] * (float)sum[i];
         }
     }
 }
 
 #if defined(__x86_64__)
+#define PATH avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define TILE 2
+#include "kernels.h"
+
+#define PATH avx512
+#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define TILE 8
+#include "kernels.h"
+
 #define FOR_AVX2 __attribute__((target("avx2,fma")))
-#define FOR_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
 #define FOR_VNNI __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
-FOR_AVX2 static void dot_int8_avx2(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
-    __m256 total[BLOCK];
-    for (int r = 0; r < BLOCK; r++) total[r] = _mm256_setzero_ps();
-    for (int64_t g = 0; g < stride / GROUP; g++) {
-        const __m256 scale = _mm256_set1_ps(x->scales[g]);
-        for (int r = 0; r < BLOCK; r++) {
-            __m256i sum = _mm256_setzero_si256();
-            for (int64_t i = g * GROUP; i < (g + 1) * GROUP; i += 32) { /* |w| * (x with w's sign): no sum overflows */
-                __m256i w = _mm256_loadu_si256((const void *)((const int8_t *)row[r] + i));
-                __m256i signed_x = _mm256_sign_epi8(_mm256_loadu_si256((const void *)(x->rounded + i)), w);
-                __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), signed_x);
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+FOR_AVX2 INLINE void product_int8_avx2(const int8_t *weights, const Input *x, int64_t columns, float *out,
+                                       const int tokens, int half) {
+    __m256 total[2];
+    for (int t = 0; t < tokens; t++) total[t] = _mm256_setzero_ps();
+    for (int64_t g = 0; g < columns; g += GROUP) {
+        __m256i sum[2];
+        for (int t = 0; t < tokens; t++) sum[t] = _mm256_setzero_si256();
+        for (int64_t c = g; c < g + GROUP; c += UNIT) {
+            const __m256i w = _mm256_loadu_si256((const void *)(weights + c * BLOCK + half * 32)), size = _mm256_abs_epi8(w);
+            for (int t = 0; t < tokens; t++) { /* |w| * (x with w's sign): no sum overflows */
+                int32_t unit;
+                memcpy(&unit, x[t].rounded + c, sizeof unit);
+                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(_mm256_set1_epi32(unit), w));
+                sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
-            total[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total[r]);
         }
+        for (int t = 0; t < tokens; t++)
+            total[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[t]), _mm256_set1_ps(x[t].scales[g / GROUP]), total[t]);
     }
-    for (int r = 0; r < BLOCK; r++) {
-        __m128 half = _mm_add_ps(_mm256_castps256_ps128(total[r]), _mm256_extractf128_ps(total[r], 1));
-        half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-        out[r] = _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
-    }
+    for (int t = 0; t < tokens; t++) _mm256_storeu_ps(out + t * BLOCK + half * 8, total[t]);
 }
 
-FOR_VNNI static void dot_int8_vnni(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {
+FOR_AVX2 INLINE void halves_int8_avx2(const void *weights, const Input *x, int64_t columns, float *out, const int tokens, int _) {
+    (void)_;
+    product_int8_avx2(weights, x, columns, out, tokens, 0), product_int8_avx2(weights, x, columns, out, tokens, 1);
+}
+
+FOR_AVX2 static void multiply_int8_avx2(const void *weights, const Input *x, int64_t columns, int64_t tokens, float *out) {
+    IN_TILES(halves_int8_avx2, 2, 0)
+}
+
+FOR_VNNI INLINE void product_int8_vnni(const void *weights, const Input *x, int64_t columns, float *out,
+                                       const int tokens, int _) {
     const __m512i shift = _mm512_set1_epi8((char)0x80); /* the instruction wants one side unsigned: w + 128 */
-    __m512 total[BLOCK];
-    for (int r = 0; r < BLOCK; r++) total[r] = _mm512_setzero_ps();
-    for (int64_t i = 0; i < stride; i += GROUP) {
-        const __m512i rounded = _mm512_loadu_si512(x->rounded + i);
-        const __m512 scale = _mm512_set1_ps(x->scales[i / GROUP]);
-        for (int r = 0; r < BLOCK; r++) {
-            const int8_t *w_at = (const int8_t *)row[r] + i;
-            _mm_prefetch((const char *)w_at + AHEAD_BYTES, _MM_HINT_T0);
-            __m512i w = _mm512_xor_si512(_mm512_loadu_si512(w_at), shift);
-            __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, rounded);
-            total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total[r]);
+    __m512 total[8];
+    (void)_;
+    for (int t = 0; t < tokens; t++) total[t] = _mm512_setzero_ps();
+    for (int64_t g = 0; g < columns; g += GROUP) {
+        __m512i sum[8][CHAINS];
+        for (int t = 0; t < tokens; t++) sum[t][0] = sum[t][1] = _mm512_setzero_si512();
+        for (int64_t c = g; c < g + GROUP; c += CHAINS * UNIT)
+            for (int j = 0; j < CHAINS; j++) {
+                const char *at = (const char *)weights + (c + j * UNIT) * BLOCK;
+                _mm_prefetch(at + AHEAD_BYTES, _MM_HINT_T0);
+                const __m512i w = _mm512_xor_si512(_mm512_loadu_si512(at), shift);
+                for (int t = 0; t < tokens; t++) {
+                    int32_t unit;
+                    memcpy(&unit, x[t].rounded + c + j * UNIT, sizeof unit);
+                    sum[t][j] = _mm512_dpbusd_epi32(sum[t][j], w, _mm512_set1_epi32(unit));
+                }
+            }
+        for (int t = 0; t < tokens; t++) {
+            const __m512 whole = _mm512_cvtepi32_ps(_mm512_add_epi32(sum[t][0], sum[t][1]));
+            total[t] = _mm512_fmadd_ps(whole, _mm512_set1_ps(x[t].scales[g / GROUP]), total[t]);
         }
     }
-    for (int r = 0; r < BLOCK; r++) out[r] = _mm512_reduce_add_ps(total[r]) - x->offset;
+    for (int t = 0; t < tokens; t++) _mm512_storeu_ps(out + t * BLOCK, _mm512_sub_ps(total[t], _mm512_set1_ps(x[t].offset)));
 }
-#else
-#define FOR_AVX2
-#define FOR_AVX512
-#define dot_int8_avx2 dot_int8_scalar
-#define dot_int8_vnni dot_int8_scalar
+
+FOR_VNNI static void multiply_int8_vnni(const void *weights, const Input *x, int64_t columns, int64_t tokens, float *out) {
+    IN_TILES(product_int8_vnni, 8, 0)
+}
 #endif
 
-#define COMPILE_FOR(path, set)                                                                                       \
-    set static void dot_fp32_##path(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {     \
-        dot_float(row, x->values, stride, out, FP32);                                                                \
-    }                                                                                                                \
-    set static void dot_bf16_##path(const void *const row[BLOCK], const Input *x, int64_t stride, float *out) {     \
-        dot_float(row, x->values, stride, out, BF16);                                                                \
-    }                                                                                                                \
-    set static void attend_fp32_##path(const float *q, const void *k, const void *v, int64_t n, int64_t d, float *o) { \
-        attend_over(q, k, v, n, d, o, FP32);                                                                         \
-    }                                                                                                                \
-    set static void attend_bf16_##path(const float *q, const void *k, const void *v, int64_t n, int64_t d, float *o) { \
-        attend_over(q, k, v, n, d, o, BF16);                                                                         \
-    }                                                                                                                \
-    set static float round_##path(const float *x, int64_t stride, int8_t *rounded, float *scales) {                 \
-        return round_groups(x, stride, rounded, scales);                                                             \
-    }                                                                                                                \
-    set static void gate_##path(float *gate, const float *up, int64_t count) { silu_gate(gate, up, count); }   \
-    set static uint64_t read_##path(const uint64_t *words, int64_t count) { return read_words(words, count); }
-COMPILE_FOR(scalar, )
-COMPILE_FOR(avx2, FOR_AVX2)
-COMPILE_FOR(avx512, FOR_AVX512)
-
-#define KERNELS(path, int8) \
-    {{dot_fp32_##path, dot_bf16_##path, dot_int8_##int8}, {attend_fp32_##path, attend_bf16_##path}, round_##path, gate_##path, read_##path}
+#define KERNELS(path, int8)                                                                               \
+    {{multiply_fp32_##path, multiply_bf16_##path, multiply_int8_##int8}, {attend_fp32_##path, attend_bf16_##path}, \
+     round_##path, norm_##path, gate_##path, read_##path}
 static const Kernels KERNELS_OF[PATHS] = {
-    KERNELS(scalar, scalar), KERNELS(avx2, avx2), KERNELS(avx512, avx2), KERNELS(avx512, vnni)};
+    [SCALAR] = KERNELS(scalar, scalar),
+#if defined(__x86_64__)
+    [AVX2] = KERNELS(avx2, avx2), [AVX512] = KERNELS(avx512, avx2), [VNNI] = KERNELS(avx512, vnni),
+#endif
+};
 
 /* ---- the engine: threads and working space ----------------------------------------------------------------------- */
 
@@ -397,15 +354,11 @@ static void take(Engine *e, Own *own, int64_t row, const float *values, int64_t 
     input->offset = e->kernels->round(values, stride, rounded, scales);
 }
 
-static void take_normed(Engine *e, Own *own, const float *weight) {
+static void take_normed(Engine *e, Own *own, const float *gain) {
     const int64_t hidden = e->model.hidden;
     for (int64_t row = 0; row < e->step.rows; row++) {
-        const float *x = e->step.x + row * hidden;
-        float *to = own->normed + row * e->width, squares = 0;
-#pragma omp simd reduction(+ : squares)
-        for (int64_t i = 0; i < hidden; i++) squares += x[i] * x[i];
-        float scale = 1.f / sqrtf(squares / (float)hidden + (float)e->model.norm_eps);
-        for (int64_t i = 0; i < hidden; i++) to[i] = x[i] * scale * weight[i];
+        float *to = own->normed + row * e->width;
+        e->kernels->norm(e->step.x + row * hidden, gain, hidden, (float)e->model.norm_eps, to);
         take(e, own, row, to, e->width);
     }
 }
@@ -417,21 +370,18 @@ static void take_all(Engine *e, Own *own, const float *values, int64_t stride) {
 /* Multiply this thread's rows of a matrix with every input: out = m x + bias, or out += m x. */
 static void multiply(Engine *e, int thread, const Matrix *m, const float *bias, float *out, int64_t out_stride, int add) {
     static const int64_t bytes[TYPES] = {4, 2, 1};
-    Dot *dot = e->kernels->dot[e->model.weight_type];
+    Multiply *product = e->kernels->multiply[e->model.weight_type];
+    float result[MAX_ROWS * BLOCK];
     int64_t from, to, row_bytes = m->stride * bytes[e->model.weight_type];
     part(e, thread, padded(m->rows, BLOCK) / BLOCK, &from, &to);
     for (int64_t first = from * BLOCK; first < to * BLOCK; first += BLOCK) {
-        const void *row[BLOCK];
-        for (int i = 0; i < BLOCK; i++) row[i] = (const char *)m->values + (first + i) * row_bytes;
-        for (int64_t i = 0; e->model.weight_type != INT8 && i < BLOCK * row_bytes; i += 64) /* fetch the next rows */
-            __builtin_prefetch((const char *)row[0] + BLOCK * row_bytes + i);
+        const int64_t count = m->rows - first < BLOCK ? m->rows - first : BLOCK;
+        product((const char *)m->values + first * row_bytes, e->own[thread].input, m->stride, e->step.rows, result);
         for (int64_t token = 0; token < e->step.rows; token++) {
-            float *o = out + token * out_stride, result[BLOCK];
-            dot(row, &e->own[thread].input[token], m->stride, result);
-            for (int64_t i = 0, r = first; i < BLOCK && r < m->rows; i++, r++) {
-                float value = m->scales ? result[i] * m->scales[r] : result[i];
-                o[r] = (add ? o[r] : 0) + (bias ? bias[r] : 0) + value;
-            }
+            float *o = out + token * out_stride + first;
+            const float *value = result + token * BLOCK;
+            for (int64_t i = 0; i < count; i++)
+                o[i] = (add ? o[i] : 0) + (bias ? bias[first + i] : 0) + value[i] * (m->scales ? m->scales[first + i] : 1);
         }
     }
 }
@@ -465,6 +415,8 @@ static void rotate_and_store(Engine *e, int thread, int64_t layer) {
         float *x = e->qkv + item * m->head_dim;
         const float *cos = m->cos + position * half, *sin = m->sin + position * half;
         int value = kv_head >= m->kv_heads;
+        if (m->layer[layer].qk_norm && !value)
+            e->kernels->norm(x, m->layer[layer].qk_norm + head * m->head_dim, m->head_dim, (float)m->norm_eps, x);
         for (int64_t i = 0; i < half && !value; i++) {
             float first = x[i], second = x[i + half];
             x[i] = first * cos[i] - second * sin[i], x[i + half] = second * cos[i] + first * sin[i];
