@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.catalog.architecture import AttentionShape
-from llmdrill.errors import UsageError
 from llmdrill.estimate.attention import EXAMPLE_KEYS, EXAMPLE_QUERIES, EXAMPLE_VALUES
 from llmdrill.experiments.attention_parts import NAMES, example_part, growth_part, positions_part, scaling_part
+from llmdrill.experiments.growth import lengths_up_to
 from llmdrill.experiments.result import Experiment, Protocol
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCALED_WIDTHS: Final = (4, 16, 64, 256)  # d_k
 SCALED_ROWS: Final = 2000
 SCALED_KEYS: Final = 16
-SHORTEST_TOKENS: Final = 128
 TRAINED_TOKENS: Final = 64
 LENGTHS: Final = (64, 80, 96, 128, 256, 512)  # bytes read by the trained models: the trained length and beyond
 SCORED_PIECES: Final = 64
@@ -78,7 +77,7 @@ def measure_attention(
         example_part(seen.example),
         scaling_part(seen.scaling, rows=SCALED_ROWS, keys=SCALED_KEYS, seed=seed),
         growth_part(seen.growth, shape, tile_tokens=TILE_TOKENS),
-        positions_part(seen.positions, trained_tokens=TRAINED_TOKENS),
+        positions_part(seen.positions, trained_tokens=TRAINED_TOKENS, pieces=options.pieces),
     )
     return Experiment(
         name="attention",
@@ -91,7 +90,7 @@ def measure_attention(
         machine=machine,
         protocol=Protocol(seed, 1, options.repeats, machine.threads, now() - started),
         notes=(
-            "time, memory and scaling: random values, which change neither",
+            "time and memory: random values, which change neither; scaling: queries and keys of variance 1",
             "trained models: 2 layers on bytes of this Python's standard library; one seed each, and short training",
         ),
     )
@@ -114,7 +113,7 @@ def _run(options: AttentionOptions, *, seed: int, say: Callable[[str], None], no
     from llmdrill.lab.byte_text import library_text
     from llmdrill.lab.tiny_transformer import TinyShape, Training
 
-    lengths, text = _doublings(options.longest_tokens), library_text()
+    lengths, text = lengths_up_to(options.longest_tokens, option="longest"), library_text()
     tiny = TinyShape(width=options.width, feed_forward=4 * options.width)
     say("time and memory by length")
     return _Seen(
@@ -140,30 +139,16 @@ def _run(options: AttentionOptions, *, seed: int, say: Callable[[str], None], no
     )
 
 
-def _doublings(longest: int) -> list[int]:
-    """Return 128 and its doublings up to ``longest``.
-
-    >>> _doublings(600)
-    [128, 256, 512]
-    """
-    if longest < SHORTEST_TOKENS:
-        raise UsageError(f"--longest must be at least {SHORTEST_TOKENS}, got {longest}")
-    found = [SHORTEST_TOKENS]
-    while 2 * found[-1] <= longest:
-        found.append(2 * found[-1])
-    return found
-
-
 def _work_meaning(scaling: Sequence[Scaling], growth: Sequence[GrowthReading]) -> str:
     wide, last = scaling[-1], growth[-1]
-    equal = "the same output" if last.difference_ratio < TOLERANCE else "another output"
+    equal = "the same output" if max(one.difference_ratio for one in growth) < TOLERANCE else "another output"
     less = last.full_peak_bytes / last.tiled_peak_bytes
     saves = f"in {less:.3g} times less memory" if less > 1 else "in no less memory"
     slower = last.tiled.median_s / last.full.median_s
     pace = f"in {slower:.2g} times the time" if slower > 1 else f"{1 / slower:.2g} times as fast"
     return (
-        f"At d_k = {wide.d_k} the softmax keeps {wide.scaled.entropy_bits:.2f} bits with 1 / √d_k and"
-        f" {wide.plain.entropy_bits:.2f} without it, and {wide.scaled.gradient:.2f} of its gradient against"
+        f"At d_k = {wide.d_k} the softmax has {wide.scaled.entropy_bits:.2f} bits of entropy with 1 / √d_k and"
+        f" {wide.plain.entropy_bits:.2f} without it, and its gradient a trace of {wide.scaled.gradient:.2f} against"
         f" {wide.plain.gradient:.2f}; at {last.tokens} tokens the online softmax over tiles gives {equal} {saves}, here"
         f" {pace}."
     )
@@ -172,7 +157,7 @@ def _work_meaning(scaling: Sequence[Scaling], growth: Sequence[GrowthReading]) -
 def _positions_meaning(found: Sequence[Extrapolation]) -> str:
     rises = {NAMES[one.positions]: one.nats[-1] - one.nats[one.lengths.index(TRAINED_TOKENS)] for one in found}
     flat = [name for name, rise in rises.items() if rise < FLAT_NATS]
-    lost = [f"{name} ({rise:+.2f} nats)" for name, rise in rises.items() if rise >= FLAT_NATS]
+    lost = [f"{name} ({rise:+.2f} nats)" for name, rise in rises.items() if name not in flat]
     times = f"At {found[0].lengths[-1] // TRAINED_TOKENS} times the trained length the same bytes cost"
     if not lost:
         return f"{times} no model {FLAT_NATS} nats more than at the trained length, after this training."

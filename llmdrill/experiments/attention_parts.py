@@ -214,9 +214,9 @@ def _exponents(found: Sequence[GrowthReading], shape: AttentionShape) -> Iterato
 
 
 def _over_full(way: str, timing: Timing, last: GrowthReading) -> Finding:
-    ratio = timing.median_s / last.full.median_s
-    note = f"seconds of {_WAYS[way]} / with all scores, {last.tokens} tokens"
-    return Finding(f"{way}_over_full_ratio", ratio, n=len(timing.seconds), note=note)
+    ratio, rounds = timing.median_s / last.full.median_s, timing.over(last.full)
+    note = f"seconds of {_WAYS[way]} / with all scores, {last.tokens} tokens; low and high: of single rounds"
+    return Finding(f"{way}_over_full_ratio", ratio, None, min(rounds), max(rounds), len(rounds), note=note)
 
 
 def _growth_table(found: Sequence[GrowthReading], shape: AttentionShape, tile_tokens: int) -> Table:
@@ -238,7 +238,7 @@ def _growth_table(found: Sequence[GrowthReading], shape: AttentionShape, tile_to
     return Table("growth", (*columns, *more), rows, note)
 
 
-def positions_part(found: Sequence[Extrapolation], *, trained_tokens: int) -> Part:
+def positions_part(found: Sequence[Extrapolation], *, trained_tokens: int, pieces: int) -> Part:
     """Show the loss inside and beyond the trained length."""
     findings = []
     for one in found:
@@ -248,10 +248,10 @@ def positions_part(found: Sequence[Extrapolation], *, trained_tokens: int) -> Pa
             Finding(f"{one.positions}_inside_nats", inside, n=one.scored_bytes, weights_matter=True, note=note)
         )
         note = f"{name}: what the same bytes cost more with {one.lengths[-1]} bytes before them"
-        beyond = one.nats[-1] - inside
-        findings.append(
-            Finding(f"{one.positions}_beyond_more_nats", beyond, n=one.scored_bytes, weights_matter=True, note=note)
-        )
+        note = f"{note}; low and high: 95 % interval over {pieces} pieces of text"
+        beyond, half = one.nats[-1] - inside, one.rise_half_width_nats
+        rise = (beyond, None, beyond - half, beyond + half, one.scored_bytes)
+        findings.append(Finding(f"{one.positions}_beyond_more_nats", *rise, weights_matter=True, note=note))
     rows = tuple((length, *(round(one.nats[at], 4) for one in found)) for at, length in enumerate(found[0].lengths))
     note = f"trained on {trained_tokens} bytes; every row scores the same bytes and differs in what stands before them"
     table = Table("positions", ("length_bytes", *(f"{one.positions}_nats" for one in found)), rows, note)

@@ -1,12 +1,40 @@
-"""How a measured quantity grows with a size: the exponent of the power law through its points."""
+"""How a measured quantity grows with a size: the sizes to try, and the power law through the points."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from llmdrill.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+SHORTEST_TOKENS: Final = 128
+
+
+def multiples(first: int, most: int, *, step: int = 2) -> list[int]:
+    """Return ``first``, ``step`` times that, and so on up to ``most``.
+
+    >>> multiples(1, 9), multiples(128, 3000, step=4)
+    ([1, 2, 4, 8], [128, 512, 2048])
+    """
+    found = [first]
+    while found[-1] * step <= most:
+        found.append(found[-1] * step)
+    return found
+
+
+def lengths_up_to(longest: int, *, option: str, step: int = 2) -> list[int]:
+    """Return lengths in tokens, from 128 on.
+
+    Raises:
+        UsageError: If the longest is below that.
+    """
+    if longest < SHORTEST_TOKENS:
+        raise UsageError(f"--{option} must be at least {SHORTEST_TOKENS}, got {longest}")
+    return multiples(SHORTEST_TOKENS, longest, step=step)
 
 
 def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:

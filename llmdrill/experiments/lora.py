@@ -201,11 +201,11 @@ def _meaning(run: LoraRun) -> tuple[str, str]:
         f" {lora.judged.new_style.change_nats:+.3f} nats a token, all weights by"
         f" {full.judged.new_style.change_nats:+.3f}, and examples in the prompt by {prompt.new_style.change_nats:+.3f}."
     )
-    smaller = (full.gradient_bytes + full.optimizer_bytes) / (lora.gradient_bytes + lora.optimizer_bytes)
+    held = (lora.gradient_bytes + lora.optimizer_bytes) / (full.gradient_bytes + full.optimizer_bytes)
     changes = [one.judged.old_style.change_nats if one.judged.old_style else 0.0 for one in (lora, full)]
     second = (
         f"In the old style the loss changes by {changes[0]:+.3f} with adapters and {changes[1]:+.3f} with all weights,"
-        f" and gradients and optimizer state are {smaller:.3g} times smaller."
+        f" and the adapters' gradients and optimizer state take {format_share(held)} of the bytes of full training."
     )
     return first, second
 
@@ -216,7 +216,7 @@ def _notes(run: LoraRun) -> Iterator[str]:
         f"trained on {format_count(run.trained_tokens)} tokens of {run.train_files} held-out modules, judged on"
         f" {run.test_files} others: neither text was in the model's own training"
     )
-    yield "trainings take turns step by step on the same batches; each has one rate, no rate was searched for here"
+    yield "trainings take turns step by step on the same batches; one seed and one rate each, not searched for here"
     yield "a prompt costs its tokens again at every request; merged adapters cost nothing when the model runs"
 
 

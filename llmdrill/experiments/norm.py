@@ -111,7 +111,7 @@ def measure_norm(
         protocol=Protocol(seed, 0, 1, machine.threads, now() - started),
         notes=(
             f"bytes of this Python's standard library; {STUCK_SHARE:.0%} of their entropy or more counts as stuck",
-            "one seed and a few thousand bytes a step: the order of two losses that are near means nothing",
+            f"one seed and {options.tokens * options.sequences} bytes a step: the order of near losses means nothing",
         ),
     )
 
@@ -164,7 +164,7 @@ def _training_findings(trained: Sequence[Trained], entropy: float) -> Iterator[F
     yield Finding("byte_entropy_nats", entropy, n=1, note=note)
     for one in trained:
         note = f"held-out loss a byte after {len(one.losses)} steps, {_warm_up(one)}"
-        note = f"{note}{'; stuck at the frequencies of bytes' if _stuck(one, entropy) else ''}"
+        note = f"{note}{'; no more than the frequencies of bytes' if _stuck(one, entropy) else ''}"
         yield Finding(f"{_key(one)}_nats", one.held_out_nats, n=HELD_OUT_PIECES, weights_matter=True, note=note)
 
 
@@ -257,23 +257,22 @@ def _initial_meaning(initial: Mapping[Norm, Sequence[Initial]]) -> str:
 
 def _training_meaning(trained: Sequence[Trained], entropy: float) -> str:
     found = {_key(one): one for one in trained}
-    plain, warm = found["post_no_warm_up"], found["post_warm_up"]
-    pre = found["pre_no_warm_up"]
-    if _stuck(pre, entropy):
-        first = "Pre-LN without a warm-up learnt no more than how often each byte occurs"
-    else:
-        first = f"Pre-LN without a warm-up reached {pre.held_out_nats:.2f} nats a byte"
-    if _stuck(plain, entropy) and _stuck(warm, entropy):
-        end = f"and Post-LN stayed at the frequencies of bytes ({entropy:.2f} nats) with a warm-up and without"
-    elif _stuck(plain, entropy):
-        end = f"and Post-LN stayed at the frequencies of bytes without one and reached {warm.held_out_nats:.2f} with it"
-    else:
+    pre, plain, warm = found["pre_no_warm_up"], found["post_no_warm_up"], found["post_warm_up"]
+    helped = ""
+    if not _stuck(plain, entropy) and not _stuck(warm, entropy):
         gap = plain.held_out_nats - warm.held_out_nats
-        helps = (
-            "helped it" if gap > CLEAR_NATS else "cost it" if gap < -CLEAR_NATS else "made no clear difference to it"
-        )
-        end = f"and Post-LN {plain.held_out_nats:.2f}; a warm-up {helps} ({warm.held_out_nats:.2f})"
-    return f"{first}, {end}, at a peak rate that all four runs shared."
+        helps = "helped" if gap > CLEAR_NATS else "cost" if gap < -CLEAR_NATS else "made no clear difference to"
+        helped = f", where a warm-up {helps} it"
+    return (
+        f"At a peak rate that all four runs shared, Pre-LN without a warm-up {_reached(pre, entropy)}; Post-LN"
+        f" {_reached(plain, entropy)} without one and {_reached(warm, entropy)} with it{helped}."
+    )
+
+
+def _reached(one: Trained, entropy: float) -> str:
+    if _stuck(one, entropy):
+        return f"learnt no more than byte frequencies ({entropy:.2f})"
+    return f"reached {one.held_out_nats:.2f} nats a byte"
 
 
 def _inputs(options: NormOptions, modules: int) -> dict[str, object]:

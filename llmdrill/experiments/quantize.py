@@ -166,7 +166,7 @@ def _variant_table(run: QuantizeRun) -> Table:
                 round(one.quality.loss_nats, 5),
                 _rounded(perplexity(one.quality.nats_per_token)),
                 *_shares(one.quality),
-                round(one.seconds, 2),
+                _rounded(one.seconds),
             )
             for one in run.variants
         ),
@@ -229,11 +229,11 @@ def _matrix_picture(run: QuantizeRun) -> Picture:
 def _meaning(run: QuantizeRun) -> tuple[str, str]:
     fp32, int8, groups = run.variants[0], run.variants[1], run.variant("int8 groups")
     judged = groups if run.exact_int8 and groups is not None else int8
-    saved = format_share(1 - int8.weight_bytes / fp32.weight_bytes)
+    saved = format_share(1 - judged.weight_bytes / fp32.weight_bytes)
     loss = judged.quality.loss_nats
     cost = "costs nothing that shows" if loss <= NOT_NOTICED_NATS else "can be seen"
-    again = ", rounded to yet another grid," if run.exact_int8 else ""
-    first = f"int8 saves {saved} of the bytes of fp32 and{again} {cost}: {loss:+.4f} nats a token."
+    grid = "int8 on a new grid, in groups," if judged is not int8 else "int8"
+    first = f"{grid} saves {saved} of the bytes of fp32 and {cost}: {loss:+.4f} nats a token."
     nearest, gptq = _widest(run, _NEAREST), _widest(run, "gptq")
     worst = max(run.one_by_one, key=lambda one: one.divergence_nats)
     second = (

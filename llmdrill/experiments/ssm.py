@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.catalog.architecture import AttentionShape, StateLayers
-from llmdrill.errors import UsageError
 from llmdrill.estimate.attention import projection_flops
 from llmdrill.estimate.explain import figure
 from llmdrill.estimate.flops import attention_flops
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.state import explain_state, state_flops
-from llmdrill.experiments.growth import crossing, fitted_exponent
+from llmdrill.experiments.growth import crossing, fitted_exponent, lengths_up_to
 from llmdrill.experiments.result import Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
@@ -29,7 +28,6 @@ BYTES_PER_VALUE: Final = 4.0  # both layers run in fp32
 CHECKED_TOKENS: Final = 96  # over which the two forms are compared
 LONGEST_RECURRENT_TOKENS: Final = 1024  # token by token a longer prompt costs seconds and shows nothing new
 SHORTEST_FITTED_TOKENS: Final = 1024  # below, dispatch hides how the work grows
-SHORTEST_TOKENS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ def measure_ssm(
     say("prompts by length")
     lengths = measure_lengths(
         pair,
-        lengths=_powers(options.longest_tokens, name="longest"),
+        lengths=lengths_up_to(options.longest_tokens, option="longest"),
         longest_recurrent_tokens=LONGEST_RECURRENT_TOKENS,
         repeats=options.repeats,
         seed=seed,
         now=now,
     )
     say("decode by context")
-    contexts = _powers(options.longest_context_tokens, name="context", step=4)
+    contexts = lengths_up_to(options.longest_context_tokens, option="context", step=4)
     decoding = measure_decoding(pair, contexts=contexts, repeats=options.repeats, seed=seed, now=now)
     forms = Forms(shape)
     return Experiment(
@@ -104,7 +102,8 @@ def measure_ssm(
         protocol=Protocol(seed, 1, options.repeats, machine.threads, now() - started),
         notes=(
             "random weights: latency and memory only",
-            "both layers are plain torch; a fused scan kernel would move the crossover to shorter prompts",
+            "same width, not the same size: {:,} parameters against {:,} of attention".format(*pair.parameters),
+            "the scan is a loop of plain torch, attention is one kernel of its own",
         ),
     )
 
@@ -154,20 +153,6 @@ class Forms:
         """Return the FLOPs of a token in the state-space layer and in attention's projections, and of one pair."""
         projections = projection_flops(tokens=1, width=self.shape.width)
         return self.state_space_flops(1), projections, attention_flops(self.attention, tokens=1, context_tokens=1)
-
-
-def _powers(longest: int, *, name: str, step: int = 2) -> list[int]:
-    """Return 128 and its multiples by ``step`` up to ``longest``.
-
-    >>> _powers(1000, name="longest")
-    [128, 256, 512]
-    """
-    if longest < SHORTEST_TOKENS:
-        raise UsageError(f"--{name} must be at least {SHORTEST_TOKENS}, got {longest}")
-    found = [SHORTEST_TOKENS]
-    while found[-1] * step <= longest:
-        found.append(found[-1] * step)
-    return found
 
 
 def _difference(value: float) -> Finding:
@@ -313,21 +298,25 @@ def _decode_meaning(decoding: Sequence[DecodeReading]) -> str:
 
 def _prompt_meaning(lengths: Sequence[LengthReading], forms: Forms) -> str:
     crossover = next(one for one in _prompt_findings(lengths, forms) if one.name == "prompt_crossover_tokens")
+    last = lengths[-1]
     by_flops = f"by operations it should be so from {round(forms.crossover_tokens)} tokens on"
     if crossover.measured is None:
-        ratio = lengths[-1].state_space.median_s / lengths[-1].attention.median_s
-        return (
-            f"On prompts the state-space layer is not the faster at the longest measured ({ratio:.2g} times the time"
-            f" of attention at {lengths[-1].tokens} tokens), and {by_flops}: its scan is small elementwise work, not"
-            " matrix products."
-        )
-    if crossover.measured > forms.crossover_tokens:
-        why = "its scan is small elementwise work, which reaches a fraction of the speed of matrix products"
+        ratio = last.state_space.median_s / last.attention.median_s
+        faster = f"is not the faster at the longest measured ({ratio:.2g} times the time of attention)"
+    elif crossover.measured <= lengths[0].tokens:
+        faster = "is the faster at every length measured"
     else:
-        why = "attention's products over all pairs run further from the peak than the scan"
+        faster = f"is the faster from about {crossover.measured:.0f} tokens on"
+    rates = [
+        operations / timing.median_s / 1e9
+        for operations, timing in (
+            (forms.state_space_flops(last.tokens), last.state_space),
+            (forms.attention_flops(last.tokens), last.attention),
+        )
+    ]
     return (
-        f"On prompts the state-space layer is the faster from about {crossover.measured:.0f} tokens on, and {by_flops}:"
-        f" {why}."
+        f"On prompts the state-space layer {faster}, and {by_flops}: at {last.tokens} tokens it does {rates[0]:.2g}"
+        f" GFLOP/s with its scan of small elementwise work, attention {rates[1]:.2g} with products of matrices."
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from llmdrill.lab.byte_text import draw_pieces
-from llmdrill.lab.tiny_transformer import Positions, TinyShape, TinyTransformer, mean_loss, train_tiny
+from llmdrill.lab.interval import half_width
+from llmdrill.lab.tiny_transformer import Positions, TinyShape, TinyTransformer, piece_losses, train_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,15 +27,16 @@ class Extrapolation:
     Attributes:
         lengths: Bytes of context before the last byte scored.
         nats: Loss on the same last bytes at each length.
+        rise_half_width_nats: Of the 95 % interval, over pieces of text, of the loss at the last length minus that at
+            the trained one.
         scored_bytes: How many those are.
-        train_nats: Mean loss of the last tenth of the training.
     """
 
     positions: Positions
     lengths: tuple[int, ...]
     nats: tuple[float, ...]
+    rise_half_width_nats: float
     scored_bytes: int
-    train_nats: float
 
 
 def measure_positions(
@@ -50,7 +52,7 @@ def measure_positions(
     """Train one model per kind of position, same seed and text, and score the same held-out bytes at every length.
 
     Each piece ends with the same bytes and begins earlier the longer it is: the last half of the trained length is
-    scored, so a longer piece differs in its context alone.
+    scored, so a longer piece differs in its context alone. The trained length is among the lengths.
     """
     last = plan.tokens // 2
     rng = torch.Generator().manual_seed(seed)
@@ -58,14 +60,15 @@ def measure_positions(
     found = []
     for positions in POSITIONS:
         model = TinyTransformer(replace(shape, positions=positions), seed=seed)
-        losses = train_tiny(
+        train_tiny(
             model,
             text.trained,
             plan,
             seed=seed,
             say=lambda line, name=positions: say(f"{name}: {line}"),  # type: ignore[misc]
         )
-        nats = tuple(mean_loss(model, drawn[:, -(length + 1) :], last=last) for length in lengths)
-        tail = losses[-max(1, len(losses) // 10) :]
-        found.append(Extrapolation(positions, tuple(lengths), nats, pieces * last, sum(tail) / len(tail)))
+        losses = [piece_losses(model, drawn[:, -(length + 1) :], last=last) for length in lengths]  # each (B,)
+        rise = half_width(losses[-1] - losses[lengths.index(plan.tokens)])
+        nats = tuple(float(one.mean()) for one in losses)
+        found.append(Extrapolation(positions, tuple(lengths), nats, rise, pieces * last))
     return tuple(found)

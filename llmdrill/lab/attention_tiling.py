@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmdrill.lab.allocations import peak_tensor_bytes
-from llmdrill.lab.alternate import timed_alternately
+from llmdrill.lab.clock import timed_alternately
 from llmdrill.lab.room import need_memory
 
 if TYPE_CHECKING:

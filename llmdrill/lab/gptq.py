@@ -14,6 +14,8 @@ from llmdrill.lab.decoder import Decoder
 from llmdrill.lab.quantize import MATRICES, Grid, OnLinear, fit_grid, pack_codes, quantize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from llmdrill.lab.quantize import PackedMatrix, Quantized, Scheme
@@ -53,15 +55,14 @@ def gptq_matrix(weight: Tensor, products: Tensor, scheme: Scheme) -> PackedMatri
         scheme: Bits and groups.
 
     Source:
-        Frantar et al. 2023, GPTQ, arXiv:2210.17323, section 3: fixed order, lazy batches, Cholesky form, 1 % damping.
+        Frantar et al. 2023, GPTQ, arXiv:2210.17323, section 4: fixed order, lazy batches, Cholesky form, 1 % damping.
     """
     work, columns, width = weight.double().clone(), scheme.columns(weight), weight.shape[1]
     upper = _inverse_factor(products, work)  # (C, C)
-    codes, grids, step = torch.empty_like(work), list[Grid](), min(columns, BLOCK_COLUMNS)
-    for first in range(0, width, step):
+    codes, grids = torch.empty_like(work), list[Grid]()
+    for first, last in _blocks(width, columns):
         if first % columns == 0:
             grids.append(_wide(fit_grid(work[:, None, first : first + columns].float(), scheme)))
-        last = min(first + step, width)
         errors = torch.zeros_like(work[:, first:last])
         for at in range(first, last):
             code = grids[-1].codes(work[:, at : at + 1])  # (R, 1)
@@ -72,6 +73,17 @@ def gptq_matrix(weight: Tensor, products: Tensor, scheme: Scheme) -> PackedMatri
         work[:, last:] -= errors @ upper[first:last, last:]
     scale, zero = (torch.cat([getattr(grid, part) for grid in grids], dim=1).float() for part in ("scale", "zero"))
     return pack_codes(codes, replace(grids[0], scale=scale, zero=zero), scheme, columns=columns)
+
+
+def _blocks(width: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield where blocks begin and end: at most ``BLOCK_COLUMNS``, and none across the border of two groups.
+
+    >>> list(_blocks(400, 192))
+    [(0, 128), (128, 192), (192, 320), (320, 384), (384, 400)]
+    """
+    for group in range(0, width, columns):
+        end = min(group + columns, width)
+        yield from ((at, min(at + BLOCK_COLUMNS, end)) for at in range(group, end, BLOCK_COLUMNS))
 
 
 def _wide(grid: Grid) -> Grid:

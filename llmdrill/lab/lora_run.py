@@ -21,6 +21,7 @@ from llmdrill.lab.clock import Timing
 from llmdrill.lab.code_style import restyle
 from llmdrill.lab.decoder import Decoder
 from llmdrill.lab.held_out import held_out_texts
+from llmdrill.lab.interval import half_width
 from llmdrill.lab.load_decoder import load_decoder
 from llmdrill.lab.lora import Adapted, merged, new_adapters
 from llmdrill.lab.score import draw_windows, score_windows
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from llmdrill.lab.lora import Adapters
 
 TRAIN_SHARE: Final = 0.7  # of the modules
-STANDARD_ERRORS: Final = 1.96  # of a 95 % interval
 CLIP_NORM: Final = 1.0
 
 
@@ -236,8 +236,7 @@ class _Test:
 
     def _loss(self, rows: Tensor, nats: Tensor) -> Loss:
         change = (nats.double() - self._before[id(rows)]).mean(dim=1)  # (B,)
-        half_width = STANDARD_ERRORS * float(change.std() / len(change) ** 0.5)
-        return Loss(float(nats.double().mean()), float(change.mean()), half_width)
+        return Loss(float(nats.double().mean()), float(change.mean()), half_width(change))
 
 
 class _Training:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmdrill.lab.byte_text import draw_pieces
-from llmdrill.lab.clock import Timing
+from llmdrill.lab.clock import timed_alternately
 from llmdrill.lab.moe import DenseFeedForward, ExpertFeedForward
 from llmdrill.lab.room import need_memory
 from llmdrill.lab.tiny_transformer import TinyShape, TinyTransformer, mean_loss, train_tiny
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmdrill.lab.byte_text import ByteText
+    from llmdrill.lab.clock import Timing
     from llmdrill.lab.tiny_transformer import Training
 
 Layer = Literal["experts", "dense_same_flops", "dense_same_parameters"]
 LAYERS: Final[tuple[Layer, ...]] = ("experts", "dense_same_flops", "dense_same_parameters")
-WARM_UP: Final = 2
+WARM_UP: Final = 2  # unread runs of every layer
 FP32_BYTES: Final = 4
 IDLE_SHARE: Final = 0.1  # of an even load
+CAPACITY_FACTOR: Final = 1.25  # of Switch: room of an expert, of an even load
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,16 @@ class Balance:
         return sum(max(row) * len(row) for row in self.load_shares) / len(self.load_shares)
 
     @property
+    def overflow_share(self) -> float:
+        """Return the share of assignments that a layer of fixed capacity drops, mean over layers; this one drops none.
+
+        Source:
+            Fedus et al. 2021 (Switch), arXiv:2101.03961, equation 3: capacity = tokens / experts * capacity factor.
+        """
+        over = [sum(max(0.0, share - CAPACITY_FACTOR / len(row)) for share in row) for row in self.load_shares]
+        return sum(over) / len(over)
+
+    @property
     def idle_experts(self) -> int:
         """Return how many experts got less than a tenth of an even load, over all layers."""
         return sum(1 for row in self.load_shares for share in row if share * len(row) < IDLE_SHARE)
@@ -154,26 +166,23 @@ def _at(
     rng: torch.Generator,
     now: Callable[[], float],
 ) -> list[LayerReading]:
-    seconds: dict[Layer, list[float]] = {name: [] for name in layers}
-    touched: list[int] = []
-    for repeat in range(WARM_UP + repeats):
-        x = torch.randn(tokens, width, generator=rng)
-        for name, layer in layers.items():
-            start = now()
-            layer(x)
-            took = now() - start
-            if repeat >= WARM_UP:
-                seconds[name].append(took)
-        if repeat >= WARM_UP:
-            touched.append(_touched(layers["experts"]))
-    mean_touched = sum(touched) / repeats
-    x = torch.randn(tokens, width, generator=rng)
+    rounds = WARM_UP + repeats
+    need_memory(rounds * tokens * width * FP32_BYTES, what=f"{rounds} batches of {tokens} tokens")
+    batches = [torch.randn(tokens, width, generator=rng) for _ in range(rounds)]  # each (N, C)
+
+    def on_each_in_turn(layer: nn.Module) -> Callable[[], object]:
+        own = iter(batches)
+        return lambda: layer(next(own))
+
+    works: dict[str, Callable[[], object]] = {name: on_each_in_turn(layer) for name, layer in layers.items()}
+    timings = timed_alternately(works, warm_up=WARM_UP, repeats=repeats, now=now)
+    mean_touched = sum(_touched(layers["experts"], x) for x in batches[WARM_UP:]) / repeats
     return [
         LayerReading(
             layer=name,
             tokens=tokens,
-            timing=Timing(tuple(seconds[name])),
-            flops=counted_flops(layer, x),
+            timing=timings[name],
+            flops=counted_flops(layer, batches[0]),
             read_bytes=read_bytes(layer, mean_touched),
             touched_experts=mean_touched if name == "experts" else None,
         )
@@ -196,9 +205,8 @@ def read_bytes(layer: nn.Module, touched_experts: float) -> float:
     return float(layer.router.nbytes + touched_experts * (layer.up[0].nbytes + layer.down[0].nbytes))
 
 
-def _touched(layer: nn.Module) -> int:
-    routing = layer.routing if isinstance(layer, ExpertFeedForward) else None
-    return routing.touched if routing is not None else 0
+def _touched(layer: nn.Module, x: Tensor) -> int:
+    return layer.route(x).touched if isinstance(layer, ExpertFeedForward) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ import torch
 from torch.nn import functional
 
 from llmdrill.errors import UsageError
-from llmdrill.lab.clock import Timing
+from llmdrill.lab.clock import timed_alternately
 from llmdrill.lab.gptq import quantize_gptq
 from llmdrill.lab.held_out import held_out_sums, held_out_texts
+from llmdrill.lab.interval import half_width
 from llmdrill.lab.load_decoder import load_decoder
 from llmdrill.lab.native.engine import NativeDecoder, native_or_torch
 from llmdrill.lab.quantize import (
@@ -36,15 +37,16 @@ from llmdrill.lab.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
-    from llmdrill.lab.decoder import Decoder, Session
+    from llmdrill.lab.clock import Timing
+    from llmdrill.lab.decoder import Decoder
     from llmdrill.lab.native.engine import NativePrecision
     from llmdrill.lab.score import LineEnds
     from llmdrill.lab.tokenizer import Tokenizer
 
-STANDARD_ERRORS: Final = 1.96  # of a 95 % interval
 SWEEP_TOKENS: Final = 256  # of a window, where one matrix at a time is rounded: all logits of fp32 are kept
 CALIBRATION_FILES: Final = 40
 TIMED_CONTEXT_TOKENS: Final = 64
@@ -107,14 +109,14 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to store the weights; ``seconds`` is what making it took, ``scheme`` is None for fp32."""
+    """One way to store the weights; ``seconds`` is what making it took, None if not timed; ``scheme`` None for fp32."""
 
     name: str
     method: Method
     scheme: Scheme | None
     weight_bytes: int
     quality: Quality
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def run_quantize(
         UsageError: If the windows do not fit the model or the text.
 
     Source:
-        Frantar et al. 2023, GPTQ, arXiv:2210.17323, section 4: round-to-nearest and GPTQ compared by perplexity.
+        Frantar et al. 2023, GPTQ, arXiv:2210.17323, section 5: round-to-nearest and GPTQ compared by perplexity.
     """
     decoder, tokenizer = load_decoder(config.model), load_tokenizer(config.model)
     if config.window_tokens > decoder.shape.max_positions:
@@ -210,7 +212,7 @@ def run_quantize(
     if isinstance(native.decoder, NativeDecoder):
         quality = judge.quality(lambda rows: _all_logits(native.decoder, rows))
         size_bytes = variants[1].weight_bytes
-        variants.insert(2, Variant("int8 rows, int8 inputs", "int8 activations", Scheme(8), size_bytes, quality, 0.0))
+        variants.insert(2, Variant("int8 rows, int8 inputs", "int8 activations", Scheme(8), size_bytes, quality, None))
     sweep_scheme = Scheme(4, max(config.groups))
     return QuantizeRun(
         decoder=decoder,
@@ -272,7 +274,7 @@ class _Judge:
         return Quality(
             nats_per_token=float(nats.mean()),
             loss_nats=float(by_window.mean()),
-            loss_half_width_nats=STANDARD_ERRORS * float(by_window.std() / len(by_window) ** 0.5),
+            loss_half_width_nats=half_width(by_window),
             bits_per_byte=float(nats.sum() / torch.tensor(2.0).log() / self._bytes),
             next_token_share=float((scores.likeliest == scores.ids)[:, 1:].double().mean()),
             line_ends=line_ends(scores, self._tokenizer, seed=self._seed),
@@ -317,18 +319,24 @@ def _step_times(decoder: Decoder, config: QuantizeConfig, now: Callable[[], floa
         if isinstance(chosen, NativeDecoder):
             engines[f"native, {precision}"] = (chosen, chosen.step_bytes(context_tokens=0))
     modes = {"torch, int4 unpacked": unpacking(int4)}
-    seconds: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(config.repeats + 1):  # the first round warms up
-        for name, (engine, _) in engines.items():
-            with modes.get(name, nullcontext()):
-                seconds[name].append(_seconds_per_step(engine, config.decode_tokens, now))
-    return tuple(StepTime(name, size, Timing(tuple(seconds[name][1:]))) for name, (_, size) in engines.items())
+    works = {
+        name: _steps(engine, config.decode_tokens, modes.get(name, nullcontext()))
+        for name, (engine, _) in engines.items()
+    }
+    timings = timed_alternately(works, repeats=config.repeats, now=now)
+    return tuple(StepTime(name, size, timings[name].per(config.decode_tokens)) for name, (_, size) in engines.items())
 
 
-def _seconds_per_step(decoder: Decoder, tokens: int, now: Callable[[], float]) -> float:
-    session: Session = decoder.start(sequences=1, capacity_tokens=TIMED_CONTEXT_TOKENS + tokens)
-    picked = session.prefill([[0] * TIMED_CONTEXT_TOKENS]).argmax(dim=-1)
-    started = now()
-    for _ in range(tokens):
-        picked = session.decode(picked).argmax(dim=-1)
-    return (now() - started) / tokens
+def _steps(decoder: Decoder, tokens: int, mode: AbstractContextManager[object]) -> Callable[[], None]:
+    """Return what generates so many tokens behind the same context, again at every call."""
+    session = decoder.start(sequences=1, capacity_tokens=TIMED_CONTEXT_TOKENS + tokens)
+    first = session.prefill([[0] * TIMED_CONTEXT_TOKENS]).argmax(dim=-1)
+
+    def generate() -> None:
+        session.cache.keep(TIMED_CONTEXT_TOKENS)
+        picked = first
+        with mode:
+            for _ in range(tokens):
+                picked = session.decode(picked).argmax(dim=-1)
+
+    return generate

@@ -75,7 +75,8 @@ class SelectiveLayer(nn.Module):
     """A state-space layer whose step size, input and output vectors depend on the token, as in Mamba.
 
     Source:
-        Gu and Dao 2023, arXiv:2312.00752, algorithm 2 and section 3.4; state-spaces/mamba, modules/mamba_simple.py.
+        Gu and Dao 2023, arXiv:2312.00752, algorithm 2, sections 3.4 (the block) and 3.6 (rank and first values of the
+        step size, decays 1 … N); state-spaces/mamba, mamba_ssm/modules/mamba_simple.py.
     """
 
     def __init__(self, shape: SsmShape, *, seed: int) -> None:
@@ -159,14 +160,17 @@ def selective_scan(chosen: Selected, rates: Tensor, start: Tensor) -> tuple[Tens
     """Return the outputs (B, T, D) of all tokens and the last state (B, D, N), from rates (D, N) and the first state.
 
     Formula:
-        h_t = exp(-steps_t * rates) * h_(t-1) + inputs_t * writes_t, y_t = reads_t · h_t
+        h_t = exp(-steps_t * rates) * h_(t-1) + inputs_t * writes_t, y_t = reads_t · h_t. The decay is the paper's
+        zero-order hold; the input is only multiplied by the step size, as the authors' code does, where the paper's
+        equation 4 holds it, too.
 
     The T tokens are cut into about √T pieces. All pieces go through their tokens in lockstep as if each began at
     zero, the end of each is carried into the next, and what a piece's true beginning adds is put on top: about 3√T
     steps instead of T. The states of all tokens, T * D * N values, are never held at once.
 
     Source:
-        Gu and Dao 2023, arXiv:2312.00752, section 3.3.2: a parallel scan, and no state of a token kept in memory.
+        Gu and Dao 2023, arXiv:2312.00752, section 3.3.2: a parallel scan, and no state of a token kept in memory;
+        state-spaces/mamba@01887ed7, mamba_ssm/ops/selective_scan_interface.py, selective_scan_ref.
     """
     tokens = chosen.steps.shape[1]
     cut = chosen.in_pieces(max(1, math.isqrt(tokens)))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from llmdrill.lab.allocations import peak_tensor_bytes
-from llmdrill.lab.alternate import timed_alternately
-from llmdrill.lab.clock import Timing
+from llmdrill.lab.clock import timed_alternately
 from llmdrill.lab.room import need_memory
 from llmdrill.lab.ssm import AttentionTwin, SelectiveLayer, SsmShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from llmdrill.lab.clock import Timing
 
 FP32_BYTES: Final = 4
 VALUES_PER_CHANNEL: Final = 16  # of a token and inner channel, all tensors of the parallel form: measured 12
@@ -157,14 +158,10 @@ def measure_decoding(
             "state_space": lambda x=x, state=state: steps(lambda: layer.step(x, state)),  # type: ignore[misc]
             "attention": lambda x=x, cache=cache, at=context: steps(lambda: twin.step(x, cache, at=at)),  # type: ignore[misc]
         }
-        timings = {
-            name: Timing(tuple(one / STEPS_AT_ONCE for one in timing.seconds))
-            for name, timing in timed_alternately(works, repeats=repeats, now=now).items()
-        }
+        timings = timed_alternately(works, repeats=repeats, now=now)
+        state_space, attention = (timings[name].per(STEPS_AT_ONCE) for name in ("state_space", "attention"))
         held = cache[:, :, :, :context]
-        readings.append(
-            DecodeReading(context, timings["state_space"], timings["attention"], state.allocated_bytes, held.nbytes)
-        )
+        readings.append(DecodeReading(context, state_space, attention, state.allocated_bytes, held.nbytes))
     return tuple(readings)
 
 

@@ -132,8 +132,13 @@ class TinyTransformer(nn.Module):
 
     def loss(self, pieces: Tensor, *, last: int | None = None) -> Tensor:
         """Return the mean nats of the next byte over pieces (B, T + 1), or over the last ``last`` of each."""
+        return self.losses(pieces, last=last).mean()
+
+    def losses(self, pieces: Tensor, *, last: int | None = None) -> Tensor:
+        """Return the nats of each next byte of pieces (B, T + 1), or of the last ``last`` of each: (B, T or last)."""
         logits = self(pieces[:, :-1])[:, -last if last else None :]
-        return functional.cross_entropy(logits.flatten(0, 1), pieces[:, 1:][:, -last if last else None :].flatten())
+        truth = pieces[:, -logits.shape[1] :]
+        return functional.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").view_as(truth)
 
     def tiny_layers(self) -> tuple[TinyLayer, ...]:
         """Return the layers, first to last."""
@@ -193,10 +198,14 @@ def train_tiny(
 
 
 @torch.no_grad()
-def mean_loss(model: TinyTransformer, pieces: Tensor, *, last: int | None = None, at_once: int = 32) -> float:
+def piece_losses(model: TinyTransformer, pieces: Tensor, *, last: int | None = None, at_once: int = 32) -> Tensor:
+    """Return the mean nats (B,) of the next byte of each of pieces (B, T + 1), or of its last ``last`` bytes."""
+    return torch.cat([model.losses(part, last=last).mean(dim=1) for part in torch.split(pieces, at_once)])
+
+
+def mean_loss(model: TinyTransformer, pieces: Tensor, *, last: int | None = None) -> float:
     """Return the mean nats of the next byte over pieces (B, T + 1), or over the last ``last`` of each."""
-    parts = torch.split(pieces, at_once)
-    return sum(float(model.loss(part, last=last)) * len(part) for part in parts) / len(pieces)
+    return float(piece_losses(model, pieces, last=last).mean())
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -55,6 +55,62 @@ def test_a_prefix_of_whole_blocks_is_never_copied() -> None:
     assert forms(prefix_tokens=33, block_tokens=16).copies(8, kept=False) == 7
 
 
+@pytest.mark.parametrize(("pool_tokens", "says"), [(512, "= 8"), (100_000, ", at most 16 = ⌊"), (100_000, "= 16")])
+def test_what_fits_is_the_pool_over_a_cache_but_never_more_than_was_asked(pool_tokens: int, says: str) -> None:
+    options = PagedOptions(longest_tokens=64, pool_tokens=pool_tokens)
+    form = PagedForms(NAMED_SHAPES["tiny"], options, PagedWork((), (), (), (), ""))
+    assert says in form.sequences_filled(paged=False)
+    assert form.sequences_filled(paged=False).endswith(f"= {form.sequences(paged=False)}")
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("swapped", "again", "equal", "apart", "says"),
+    [
+        (0, 0, 1.0, 0.0, "The pool never ran full, a shared prefix saved 60% of the cache, and every answer"),
+        (3, 0, 1.0, 0.0, "give up a request's blocks 3 × by swapping, 0 × by recomputing; a shared prefix saved 60%"),
+        (0, 2, 1.0, 0.5, "contiguous cache gives, but logits differ by up to 0.5."),
+        (1, 1, 0.75, 0.0, "In some run 25% of the answers are not what the contiguous cache gives"),
+    ],
+)
+def test_what_is_said_of_a_pool_follows_preemptions_and_answers(
+    swapped: int, again: int, equal: float, apart: float, says: str
+) -> None:
+    from llmdrill.experiments.paged import _output_meaning
+    from llmdrill.lab.paged_compare import Agreement, StepRun
+    from llmdrill.lab.paged_lab import Served, Sharing
+    from llmdrill.lab.paged_run import QueueRun
+
+    def served(preemptions: int) -> Served:
+        run = QueueRun((), (), 1.0, 1, preemptions, 0, 0, 0, 0, 0)
+        return Served(run, (1.0,), Agreement(equal, apart))
+
+    pools = {"contiguous": served(0), "paged, swap": served(swapped), "paged, recompute": served(again)}
+    shared = Sharing(100, 40, 0, Agreement(1.0, 0.0))
+    assert says in _output_meaning(pools, shared, shared, StepRun((1.0,), (1.0,), apart))
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("seconds", "apart", "precision", "says"),
+    [
+        ((8.0, 2.0, 1.0), 0.0, "fp32", ("4 times as fast, where", "times: with all but one token cached it still")),
+        ((8.0, 0.1, 1.0), 0.0, "fp32", ("80 times as fast, where", "times; with all but one", "changes nothing")),
+        ((8.0, 9.0, 9.0), 0.1, "fp32", ("came no sooner, where", "more than rounding should leave")),
+        ((8.0, 2.0, 1.0), 0.1, "bf16", ("bf16 rounds otherwise by length",)),
+    ],
+)
+def test_what_is_said_of_a_hit_follows_its_time_and_its_logits(
+    seconds: tuple[float, ...], apart: float, precision: Any, says: tuple[str, ...]
+) -> None:
+    from llmdrill.experiments.prefix import _meaning
+    from llmdrill.lab.prefix_run import PrefixHit
+
+    hits = [PrefixHit(size, (took,), apart, True) for size, took in zip((0, 448, 511), seconds, strict=True)]
+    text = " ".join(_meaning(PrefixOptions(precision=precision), RECORD, hits))
+    assert all(part in text for part in says)
+
+
 @pytest.mark.lab
 def test_the_mean_length_is_that_of_every_step_written_out() -> None:
     from llmdrill.lab.paged_run import Request
@@ -90,5 +146,11 @@ def test_a_sentence_follows_what_was_measured() -> None:
     never = Race(((1.0, 2.0, 3.0),), ((1.0, 2.0, 3.0),), (True,))
     assert "still not slower" in _race_meaning(never, said)
     faster = dataclasses.replace(never, uncached_s=((2.0, 4.0, 6.0),), same_tokens=(False,))
-    assert "From output token 1 on the cache is faster" in _race_meaning(faster, said)
+    assert "From output token 2 on the cache is faster" in _race_meaning(faster, said)
     assert "other tokens in some repeats" in _race_meaning(faster, said)
+    assert "grows with the square" in _race_meaning(faster, said)
+    barely = dataclasses.replace(never, uncached_s=((1.0, 2.1, 3.1),))
+    longer = _Forms(RECORD, KvOptions(prompt_tokens=500, output_tokens=3))
+    assert "bound by reading weights" in _race_meaning(barely, longer)
+    wild = dataclasses.replace(never, uncached_s=((1.0, 2.1, 900.0),))
+    assert "more than arithmetic explains" in _race_meaning(wild, said)

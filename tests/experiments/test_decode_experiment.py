@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.estimate.flops import attention_flops  # noqa: E402
-from llmdrill.experiments.decode import Ceilings, measure_decode  # noqa: E402
+from llmdrill.experiments.decode import Ceilings, _meaning, measure_decode  # noqa: E402
 from llmdrill.experiments.prompt_flops import prompt_flops  # noqa: E402
 from llmdrill.experiments.result import experiment_json  # noqa: E402
 from llmdrill.lab.cycle_run import PROMPT, DecodeOptions  # noqa: E402
@@ -87,6 +87,27 @@ def test_the_pieces_shown_are_the_prompt_and_the_text_goes_on_as_greedy_generati
     new = generate(embedded_decoder(), [prompt], max_new_tokens=6, stop_ids=frozenset({end_of_text_id()}))[0]
     expected = PROMPT + embedded_tokenizer().decode(list(new))
     assert [line[2:] for line in found.lines[end + 1 :]] == expected.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [
+        (1.3, "more than can be"),
+        (0.9, "memory bounds it"),
+        (0.55, "45% of the step is not reading"),
+        (0.0, "100% of the step is not reading"),
+    ],
+)
+@pytest.mark.parametrize(("prompt_s", "tells"), [(0.001, "serves all 10 tokens"), (1.0, "gains little")])
+def test_what_bounds_a_step_is_said_by_how_near_it_comes_to_plain_reading(
+    share: float, says: str, prompt_s: float, tells: str
+) -> None:
+    rounds = SimpleNamespace(requests=(SimpleNamespace(tpot_s=0.01),), prompt_test_s=(prompt_s,))
+    options = DecodeOptions(prompt_test_tokens=10)
+    run = SimpleNamespace(rounds=rounds, options=options, step_bytes=1000)
+    first, second = _meaning(run, used_share=share)  # type: ignore[arg-type] # the parts that it reads
+    assert says in first
+    assert tells in second
 
 
 def split_literals(line: str) -> list[str]:

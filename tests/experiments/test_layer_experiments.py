@@ -15,7 +15,9 @@ from llmdrill.experiments.attention import AttentionOptions, measure_attention  
 from llmdrill.experiments.attention import _positions_meaning as positions_meaning  # noqa: E402
 from llmdrill.experiments.growth import crossing, fitted_exponent  # noqa: E402
 from llmdrill.experiments.moe import MoeOptions, measure_moe  # noqa: E402
+from llmdrill.experiments.moe import _routing_meaning as routing_meaning  # noqa: E402
 from llmdrill.experiments.moe import _work_meaning as work_meaning  # noqa: E402
+from llmdrill.experiments.moe_forms import Forms as ExpertForms  # noqa: E402
 from llmdrill.experiments.norm import NormOptions, measure_norm  # noqa: E402
 from llmdrill.experiments.norm import _training_meaning as training_meaning  # noqa: E402
 from llmdrill.experiments.result import Experiment, experiment_json  # noqa: E402
@@ -23,7 +25,7 @@ from llmdrill.experiments.ssm import Forms, SsmOptions, measure_ssm  # noqa: E40
 from llmdrill.experiments.ssm import _prompt_meaning as prompt_meaning  # noqa: E402
 from llmdrill.lab.attention_positions import Extrapolation  # noqa: E402
 from llmdrill.lab.clock import Timing  # noqa: E402
-from llmdrill.lab.moe_run import ExpertShape, LayerReading  # noqa: E402
+from llmdrill.lab.moe_run import Balance, ExpertShape, LayerReading, TrainedLayers  # noqa: E402
 from llmdrill.lab.norm_run import Trained  # noqa: E402
 from llmdrill.lab.ssm import SsmShape  # noqa: E402
 from llmdrill.lab.ssm_run import LengthReading  # noqa: E402
@@ -107,7 +109,7 @@ def test_exponents_and_crossings_are_read_off_power_laws() -> None:
 
 def test_the_sentence_on_positions_follows_the_losses() -> None:
     lengths = (64, 512)
-    flat, lost = (Extrapolation("alibi", lengths, (2.0, end), 8, 2.0) for end in (2.01, 2.6))
+    flat, lost = (Extrapolation("alibi", lengths, (2.0, end), 0.1, 8) for end in (2.01, 2.6))
     rope = replace(lost, positions="rope")
     assert positions_meaning((flat, rope)).endswith("more with RoPE (+0.60 nats), and not 0.05 nats more with ALiBi.")
     assert "no model 0.05 nats more" in positions_meaning((flat,))
@@ -121,12 +123,14 @@ def trained(norm: str, warm_up_steps: int, nats: float) -> Trained:
 @pytest.mark.parametrize(
     ("post", "warm", "words"),
     [
-        (3.2, 3.2, "with a warm-up and without"),
-        (3.2, 2.5, "without one and reached 2.50 with it"),
-        (float("nan"), 2.5, "without one and reached 2.50 with it"),
-        (2.7, 2.5, "a warm-up helped it"),
-        (2.5, 2.7, "a warm-up cost it"),
-        (2.51, 2.5, "made no clear difference"),
+        (3.2, 3.2, "learnt no more than byte frequencies (3.10) without one and learnt no more"),
+        (3.2, 2.5, "byte frequencies (3.10) without one and reached 2.50 nats a byte with it."),
+        (2.5, 3.2, "reached 2.50 nats a byte without one and learnt no more"),
+        (float("nan"), 2.5, "byte frequencies (3.10) without one and reached 2.50 nats a byte with it."),
+        (2.5, float("nan"), "byte frequencies (3.10) with it."),
+        (2.7, 2.5, "with it, where a warm-up helped it."),
+        (2.5, 2.7, "with it, where a warm-up cost it."),
+        (2.51, 2.5, "with it, where a warm-up made no clear difference to it."),
     ],
 )
 def test_the_sentence_on_training_follows_the_losses(post: float, warm: float, words: str) -> None:
@@ -135,29 +139,51 @@ def test_the_sentence_on_training_follows_the_losses(post: float, warm: float, w
 
 
 @pytest.mark.parametrize(
-    ("experts_s", "words"), [((1.0, 9.0), "90% of the experts"), ((9.0, 1.0), "routing makes"), ((0.5, 0.5), "never")]
+    ("experts_s", "words"),
+    [
+        ((1.0, 9.0), "at 8 tokens it reads 3.6 times the weights of the dense layer and takes 9 times its time"),
+        ((9.0, 1.0), "at 1 token it reads 1 times the weights of the dense layer and takes 9 times its time"),
+        ((0.5, 0.5), "it is never slower"),
+    ],
 )
 def test_the_sentence_on_experts_follows_the_times(experts_s: tuple[float, float], words: str) -> None:
     readings = [
-        LayerReading(layer, tokens, Timing((seconds,)), 1, 1.0, None)  # type: ignore[arg-type]
-        for tokens, took in zip((1, 8), experts_s, strict=True)
-        for layer, seconds in (("experts", took), ("dense_same_flops", 1.0))
+        LayerReading(layer, tokens, Timing((seconds,)), 1, read, None)  # type: ignore[arg-type]
+        for tokens, took, weights in zip((1, 8), experts_s, (10.0, 36.0), strict=True)
+        for layer, seconds, read in (("experts", took, weights), ("dense_same_flops", 1.0, 10.0))
     ]
-    assert words in work_meaning(readings, expert_forms())
-
-
-def expert_forms() -> Any:
-    from llmdrill.experiments.moe import Forms as ExpertForms
-
-    return ExpertForms(ExpertShape(width=8, hidden=8, experts=8, per_token=2))
+    assert words in work_meaning(readings, ExpertForms(ExpertShape(width=8, hidden=8, experts=8, per_token=2)))
 
 
 @pytest.mark.parametrize(
-    ("attention_s", "words"), [((1.0, 8.0), "the faster from about"), ((1.0, 2.0), "not the faster at the longest")]
+    ("loads", "nats", "words"),
+    [
+        ((0.5, 0.5), 2.0, ("loss evens the loads", "better than")),
+        ((0.9, 0.1), 2.3, ("does not clearly even", "no better than")),
+        ((1.0, 0.0), 2.19, ("does not clearly even", "about as good as")),
+    ],
+)
+def test_the_sentence_on_routing_follows_loads_and_losses(
+    loads: tuple[float, float], nats: float, words: tuple[str, str]
+) -> None:
+    balances = (Balance(0.0, ((0.9, 0.1),), (1,), (0.5,), 2.2), Balance(0.01, (loads,), (1,), (0.5,), nats))
+    said = routing_meaning(TrainedLayers(balances, {"dense_same_flops": 2.2}, {}))
+    assert all(word in said for word in words)
+
+
+@pytest.mark.parametrize(
+    ("attention_s", "words"),
+    [
+        ((1.0, 8.0), "is the faster from about"),
+        ((1.0, 2.0), "is not the faster at the longest measured (2 times the time of attention)"),
+        ((9.0, 9.0), "is the faster at every length measured"),
+    ],
 )
 def test_the_sentence_on_prompts_follows_the_times(attention_s: tuple[float, float], words: str) -> None:
     lengths = [
         LengthReading(tokens, Timing((state,)), Timing((attention,)), None, 1, 1)
         for tokens, state, attention in zip((1024, 4096), (2.0, 4.0), attention_s, strict=True)
     ]
-    assert words in prompt_meaning(lengths, Forms(SsmShape()))
+    said = prompt_meaning(lengths, Forms(SsmShape()))
+    assert words in said
+    assert "at 4096 tokens it does 0.25 GFLOP/s" in said

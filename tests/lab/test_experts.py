@@ -8,11 +8,12 @@ torch = pytest.importorskip("torch")
 
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.estimate.flops import matmul_parameters  # noqa: E402
-from llmdrill.experiments.moe import Forms  # noqa: E402
+from llmdrill.experiments.moe_forms import Forms  # noqa: E402
 from llmdrill.lab.byte_text import draw_pieces, library_text  # noqa: E402
 from llmdrill.lab.moe import DenseFeedForward, ExpertFeedForward, Routing, balance_loss  # noqa: E402
 from llmdrill.lab.moe_run import (  # noqa: E402
     LAYERS,
+    Balance,
     ExpertShape,
     build_layers,
     counted_flops,
@@ -118,6 +119,12 @@ def test_the_share_of_experts_read_is_that_of_the_closed_form() -> None:
     assert {reading.read_bytes for reading in readings if reading.layer == "dense_same_flops"} == {
         forms.read_bytes("dense_same_flops", tokens=1)
     }
+
+
+def test_what_fixed_capacity_would_drop_is_what_lies_above_it() -> None:
+    even, uneven = (0.25, 0.25, 0.25, 0.25), (0.7, 0.3, 0.0, 0.0)  # an expert has room for 1.25 / 4 = 0.3125
+    assert Balance(0.0, (even,), (1,), (0.25,), 2.0).overflow_share == 0
+    assert Balance(0.0, (even, uneven), (1,), (0.25,), 2.0).overflow_share == pytest.approx((0.7 - 0.3125) / 2)
 
 
 def test_the_balancing_loss_evens_the_loads_of_a_real_training() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmdrill.lab.clock import Timing, timed
+from llmdrill.lab.clock import Timing, timed, timed_alternately
 from llmdrill.lab.machine import cpu_name, resident_bytes, this_machine
 
 
@@ -49,6 +49,17 @@ def test_warm_up_runs_are_not_timed() -> None:
     timing = timed(lambda: next(runs), warm_up=2, repeats=3, now=lambda: float(next(ticks)))
     assert timing.seconds == (1.0, 1.0, 1.0)
     assert next(runs) == 5
+
+
+def test_works_are_timed_in_turn_and_each_by_its_own_clock() -> None:
+    ran: list[str] = []
+    seconds = (9.0, 9.0, 9.0, 9.0, 1.0, 3.0, 2.0, 8.0)  # of each run; the first four warm up
+    now = itertools.accumulate(itertools.chain.from_iterable((0.0, one) for one in seconds)).__next__
+    works = {"one": lambda: ran.append("one"), "other": lambda: ran.append("other")}
+    found = timed_alternately(works, warm_up=2, repeats=2, now=now)
+    assert ran == ["one", "other"] * 4
+    assert (found["one"].seconds, found["other"].seconds) == ((1.0, 2.0), (3.0, 8.0))
+    assert found["other"].over(found["one"]) == (3.0, 4.0)
 
 
 def test_the_median_ignores_one_slow_reading_and_the_spread_shows_it() -> None:

@@ -20,6 +20,7 @@ from llmdrill.lab.tiny_transformer import (  # noqa: E402
     Training,
     alibi_mask,
     mean_loss,
+    piece_losses,
     rotate_by_position,
     sinusoids,
     train_tiny,
@@ -122,7 +123,9 @@ def test_the_loss_of_the_last_bytes_is_scored_on_them_alone(text: ByteText) -> N
     with torch.no_grad():
         logits = model(drawn[:, :-1])[:, -3:]
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), drawn[:, -3:].flatten())
-    assert mean_loss(model, drawn, last=3, at_once=2) == pytest.approx(float(expected), rel=1e-5)
+    assert mean_loss(model, drawn, last=3) == pytest.approx(float(expected), rel=1e-5)
+    each = piece_losses(model, drawn, last=3, at_once=3)
+    assert each.tolist() == pytest.approx([mean_loss(model, piece[None], last=3) for piece in drawn], rel=1e-5)
 
 
 def test_every_length_scores_the_same_bytes(text: ByteText) -> None:
