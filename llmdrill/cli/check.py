@@ -15,6 +15,7 @@ from llmdrill.errors import ContentError, LlmdrillError, Mistake, UsageError
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from llmdrill.measurement import Measurement
     from llmdrill.system.check import Verdict
@@ -157,13 +158,24 @@ def _file(path: Path, asked: _Asked) -> FileCheck:
     try:
         side, rows = _judge(path, asked)
         skipped = left_out(side.file, side.scenario) if asked.estimated_only else ()
+        notes = tuple(_notes(side, asked.baseline))
     except ContentError as error:
         return FileCheck(str(path), mistakes=error.mistakes)
     except LlmdrillError as error:
         if error.exit_status != LlmdrillError.exit_status:
             raise  # Ctrl-C
         return FileCheck(str(path), mistakes=(Mistake(str(path), 1, 1, "", str(error)),))
-    return FileCheck(str(path), rows, skipped)
+    return FileCheck(str(path), rows, skipped, notes=notes)
+
+
+def _notes(side: Side, baseline: Side | None) -> Iterator[str]:
+    """Yield what the verdicts of a file hold for alone: this machine, if a stage of it or of the baseline runs here."""
+    from llmdrill.system.local_stages import local_note
+
+    for one in filter(None, (side, baseline)):
+        note = local_note(one.file.design)
+        if note:
+            yield note if one is side else f"baseline {one.file.path}: {note}"
 
 
 def _judge(path: Path, asked: _Asked) -> tuple[Side, tuple[Verdict, ...]]:

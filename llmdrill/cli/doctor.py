@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
-from llmdrill.errors import EXIT_NO, LlmdrillError
+from llmdrill.errors import EXIT_NO, LlmdrillError, UsageError
 
 if TYPE_CHECKING:
     from llmdrill.report.blocks import Blocks, Tone
 
 INSTALL_LAB = "pip install -c constraints.txt 'llmdrill[lab]'"
+MOVE_STORE = "export LLMDRILL_HOME=~/llmdrill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ def doctor(json_: options.Json = False, plain: options.Plain = False) -> None:
         *_programs(),
         *_packages(),
         _embedding_model(),
+        _embedded_decoders(),
         _native_step(),
+        _local_profile(),
         *_tokenizers(),
         _store(),
         _content(),
@@ -117,6 +120,40 @@ def _embedding_model() -> Finding:
     return Finding(name, "broken", f"{folder}: the weights have another hash", remedy)
 
 
+def _embedded_decoders(root: Path | None = None) -> Finding:
+    from llmdrill.lab.embedded import DRAFT
+    from llmdrill.lab.load_decoder import EMBEDDED_DECODER
+    from llmdrill.lab.model_files import EMBEDDED, embedded_file, embedded_folder, read_config
+    from llmdrill.lab.shapes import shape_from_config
+    from llmdrill.units import format_count
+
+    name, root = "embedded models", root or EMBEDDED
+    try:
+        sizes = []
+        for model in (EMBEDDED_DECODER, DRAFT):
+            folder = embedded_folder(model, root=root)
+            shape = shape_from_config(read_config(folder), file=str(folder / "config.json"))
+            sizes.append(f"{model} ({format_count(shape.parameters)} parameters)")
+        for file in ("tokenizer.tiktoken", "tiktoken.json", "held_out.txt"):
+            embedded_file(file, root=root)
+    except LlmdrillError as error:
+        return Finding(name, "broken", str(error), "pip install --force-reinstall llmdrill")
+    return Finding(name, "ok", f"{', '.join(sizes)} and their tokenizer, hashes verified, {root}")
+
+
+def _local_profile() -> Finding:
+    from llmdrill.catalog.load import LOCAL
+    from llmdrill.catalog.local import COMMAND, stored_profile
+
+    name = f"accelerator {LOCAL}"
+    try:
+        return Finding(name, "ok", stored_profile().label)
+    except UsageError as error:
+        return Finding(name, "missing", str(error), COMMAND)
+    except LlmdrillError as error:
+        return Finding(name, "broken", str(error), MOVE_STORE)
+
+
 def _native_step() -> Finding:
     """Compile the native decode step if it is not in the cache yet: nothing else tells whether it can be had."""
     from llmdrill.lab.native.binding import native_status
@@ -163,7 +200,7 @@ def _store() -> Finding:
             count = len(store.open_sessions())
             return Finding("store", "ok", f"{store.path}, {count} open walk{'' if count == 1 else 's'}")
     except LlmdrillError as error:
-        return Finding("store", "broken", str(error), "export LLMDRILL_HOME=~/llmdrill")
+        return Finding("store", "broken", str(error), MOVE_STORE)
 
 
 def _content() -> Finding:

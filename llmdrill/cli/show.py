@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -37,6 +39,8 @@ def emit_json(result: Mapping[str, Any]) -> None:
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None  # a training that diverged: JSON has no other word for it
         return int(value) if value.is_integer() and abs(value) < 2**53 else six_digits(value)
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
@@ -60,6 +64,36 @@ def explained_lines(explained: Explained) -> tuple[str, ...]:
 def explained_json(explained: Explained) -> dict[str, str]:
     """Return the same as an object."""
     return {"formula": explained.formula, "filled": explained.filled, "source": explained.source}
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """``--assert "name <= limit"``, its figure not known yet."""
+
+    text: str
+    name: str
+    sign: str
+    limit: str
+
+    def limit_in(self, dimension: Dimension) -> float:
+        """Return the limit in SI; a bare one has the unit that the name ends in.
+
+        Raises:
+            UsageError: If it is no quantity of that dimension.
+        """
+        return parse_quantity(self.limit, dimension, bare_unit="ms" if self.name.endswith("_ms") else None)
+
+
+def read_assertion(text: str, *, example: str = "tpot_ms") -> Assertion:
+    """Return an assertion as typed; ``example`` is a figure that it could be about.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    match = _ASSERTION.fullmatch(text)
+    if not match:
+        raise UsageError(f"cannot read --assert '{text}'; write it like '{example} <= 40' (<=, <, >=, >, ==, !=)")
+    return Assertion(text.strip(), match["name"], match["sign"], match["limit"])
 
 
 def failing_assertions(
@@ -91,18 +125,13 @@ def leave_if_any(failing: Sequence[str]) -> None:
 
 
 def _failing_line(assertion: str, figures: Mapping[str, tuple[float | None, Dimension]]) -> str | None:
-    match = _ASSERTION.fullmatch(assertion)
-    if not match:
-        example = f"{next(iter(figures))} <= 40"
-        raise UsageError(f"cannot read --assert '{assertion}'; write it like '{example}' (<=, <, >=, >, ==, !=)")
-    name = match["name"]
-    if name not in figures:
-        hint = did_you_mean(nearest_names(name, figures)) or f"; one of {', '.join(figures)}"
-        raise UsageError(f"--assert: this command gives no '{name}'{hint}")
-    value, dimension = figures[name]
+    one = read_assertion(assertion, example=next(iter(figures), "tpot_ms"))
+    if one.name not in figures:
+        hint = did_you_mean(nearest_names(one.name, figures)) or f"; one of {', '.join(figures)}"
+        raise UsageError(f"--assert: this command gives no '{one.name}'{hint}")
+    value, dimension = figures[one.name]
     if value is None:
-        return f"assertion failed: {assertion.strip()} (it is unknown here)"
-    limit = parse_quantity(match["limit"], dimension, bare_unit="ms" if name.endswith("_ms") else None)
-    if _COMPARE[match["sign"]](value, limit):
+        return f"assertion failed: {one.text} (it is unknown here)"
+    if _COMPARE[one.sign](value, one.limit_in(dimension)):
         return None
-    return f"assertion failed: {assertion.strip()} (it is {format_quantity(value, dimension)})"
+    return f"assertion failed: {one.text} (it is {format_quantity(value, dimension)})"

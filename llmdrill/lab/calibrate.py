@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -278,4 +278,5 @@ def _copy(layer: LayerWeights) -> LayerWeights:
     def twin(weight: Tensor | None) -> Tensor | None:
         return None if weight is None else weight.clone()
 
-    return replace(layer, **{name: twin(getattr(layer, name)) for name in layer.__slots__})
+    twins: dict[str, Any] = {name: twin(getattr(layer, name)) for name in layer.__slots__}
+    return replace(layer, **twins)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from llmdrill.picture import Picture
 
 Tone = Literal["plain", "good", "bad", "warn", "dim"]
 
@@ -59,5 +62,12 @@ class Drawing:
     language: str = ""
 
 
-Block = Heading | Text | Bullets | Grid | Drawing
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture of numbers, drawn in characters as wide as there is room."""
+
+    picture: Picture
+
+
+Block = Heading | Text | Bullets | Grid | Drawing | Chart
 Blocks = tuple[Block, ...]

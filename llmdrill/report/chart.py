@@ -3,76 +3,129 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from llmdrill.picture import Picture
+    from llmdrill.picture import Picture, Series
 
+WIDTH: Final = 78
 PLOT_COLUMNS: Final = 56
 PLOT_ROWS: Final = 12
 BAR_COLUMNS: Final = 34
+LEAST_BAR: Final = 12  # columns below which a bar gets a line of its own
 MARKS: Final = "abcdefghijklmnopqrstuvwxyz"
 SHARED: Final = "*"  # where points of several series fall on one place
+JOIN: Final = "."  # between two points of a series that has few
+FEW: Final = 16  # points that need joining to be seen as one line
 
 
-def chart(picture: Picture) -> str:
-    """Return a picture as lines of text, at most 78 columns wide for labels of usual length."""
-    return "\n".join([picture.title, *(_bars(picture) if picture.kind == "bars" else _lines(picture))])
+def chart(picture: Picture, *, width: int = WIDTH) -> str:
+    """Return a picture as lines of text that stay within ``width`` columns, of which there are 40 or more."""
+    axis = picture.y_label + (" (logarithmic)" if picture.log_y else "")
+    drawn = _bars(picture, width) if picture.kind == "bars" else _lines(picture, width)
+    return "\n".join([*textwrap.wrap(picture.title, width), *textwrap.wrap(axis, width), *drawn])
 
 
-def _bars(picture: Picture) -> list[str]:
-    heights = [value for one in picture.series for value in one.y]
-    top = max((abs(value) for value in heights), default=0.0)
+def _bars(picture: Picture, width: int) -> list[str]:
+    """Return a line a bar; the bars of several series stand under the label that they share."""
+    values = [value for one in picture.series for value in one.y]
     several = len(picture.series) > 1
-    names = [f"{label} {one.name}" if several else label for label in picture.labels for one in picture.series]
-    width = max(map(len, names), default=0)
+    names = [one.name for one in picture.series] if several else list(picture.labels)
+    indent = "  " if several else ""
+    name_columns = max(map(len, names), default=0)
+    room = width - len(indent) - 3 - max((len(short(value)) for value in values), default=0)
+    own_line = room - name_columns < LEAST_BAR
+    most = min(BAR_COLUMNS, room if own_line else room - name_columns)
     lines = []
     for at, label in enumerate(picture.labels):
+        lines += textwrap.wrap(label, width) if several else []
         for one in picture.series:
             value = dict(zip(one.x, one.y, strict=True)).get(float(at))
-            name = f"{label} {one.name}" if several else label
+            name = one.name if several else label
             if value is not None:
-                lines.append(f"{name:<{width}}  {_bar(value, heights, top, log=picture.log_y)} {short(value)}")
-    return [*lines, f"{'':<{width}}  {picture.y_label}{' (logarithmic)' if picture.log_y else ''}"]
+                bar = f"{_bar(value, values, most, log=picture.log_y)} {short(value)}"
+                lines += _named(name, bar, width, indent) if own_line else [f"{indent}{name:<{name_columns}}  {bar}"]
+    return lines
 
 
-def _bar(value: float, heights: Sequence[float], top: float, *, log: bool) -> str:
+def _named(name: str, bar: str, width: int, indent: str) -> list[str]:
+    return [*textwrap.wrap(name, width, initial_indent=indent, subsequent_indent=indent), f"{indent}  {bar}"]
+
+
+def _bar(value: float, among: Sequence[float], most: int, *, log: bool) -> str:
     """Return a bar as long as the value's share of the greatest one; on a logarithmic axis the least has one mark."""
+    top = max(map(abs, among))
     if log:
-        least = math.log10(min(heights))
-        span = math.log10(max(heights)) - least or 1.0
-        filled = 1 + round((BAR_COLUMNS - 1) * (math.log10(value) - least) / span)
+        least = math.log10(min(among))
+        span = math.log10(max(among)) - least or 1.0
+        filled = 1 + round((most - 1) * (math.log10(value) - least) / span)
     else:
-        filled = round(BAR_COLUMNS * abs(value) / top) if top else 0
+        filled = round(most * abs(value) / top) if top else 0
     return ("-" if value < 0 else "#") * filled
 
 
-def _lines(picture: Picture) -> list[str]:
-    points = [(x, y, mark) for mark, one in zip(MARKS, picture.series, strict=False) for x, y in zip(one.x, one.y)]  # noqa: B905 - Series refuses unequal lengths
-    if not points:
+def _lines(picture: Picture, width: int) -> list[str]:
+    xs, ys = ([one for series in picture.series for one in getattr(series, axis)] for axis in "xy")
+    if not xs:
         return ["(nothing to draw)"]
-    xs, ys = [point[0] for point in points], [point[1] for point in points]
-    cells = [[" "] * PLOT_COLUMNS for _ in range(PLOT_ROWS)]
-    for x, y, mark in points:
-        column = _place(x, xs, PLOT_COLUMNS, log=picture.log_x)
-        row = PLOT_ROWS - 1 - _place(y, ys, PLOT_ROWS, log=picture.log_y)
-        cells[row][column] = mark if cells[row][column] in {" ", mark} else SHARED
     ends = (short(max(ys)), short(min(ys)))
-    width = max(map(len, ends))
+    margin = max(map(len, ends))
+    columns = min(PLOT_COLUMNS, width - margin - 2)
+    cells = _cells(picture, xs, ys, columns)
     left = [ends[0], *[""] * (PLOT_ROWS - 2), ends[1]]
-    grid = [f"{at:>{width}} |{''.join(row).rstrip()}" for at, row in zip(left, cells, strict=True)]
     first, last = short(min(xs)), short(max(xs))
-    gap = PLOT_COLUMNS - len(first) - len(last)
+    gap = columns - len(first) - len(last)
+    indent = " " * (margin + 2)
+    axis = picture.x_label + (" (logarithmic)" if picture.log_x else "")
+    legend = [f"{mark} {one.name}" for mark, one in zip(MARKS, picture.series, strict=False)]
+    shared = [f"{SHARED} several of them"] if any(SHARED in row for row in cells) else []
     return [
-        f"{picture.y_label}{' (logarithmic)' if picture.log_y else ''}",
-        *grid,
-        f"{'':>{width}} +{'-' * PLOT_COLUMNS}",
-        f"{'':>{width}}  {first}{'':>{gap}}{last}",
-        f"{'':>{width}}  {picture.x_label}{' (logarithmic)' if picture.log_x else ''}",
-        *([f"{mark} {one.name}" for mark, one in zip(MARKS, picture.series, strict=False)]),
+        *(f"{at:>{margin}} |{''.join(row).rstrip()}" for at, row in zip(left, cells, strict=True)),
+        f"{'':>{margin}} +{'-' * columns}",
+        f"{indent}{first}{'':>{gap}}{last}",
+        *textwrap.wrap(axis, width, initial_indent=indent, subsequent_indent=indent),
+        *(line for name in (*legend, *shared) for line in textwrap.wrap(name, width, subsequent_indent="  ")),
     ]
+
+
+def _cells(picture: Picture, xs: Sequence[float], ys: Sequence[float], columns: int) -> list[list[str]]:
+    """Return the grid: points over joins, and ``SHARED`` over points of several series."""
+    cells = [[" "] * columns for _ in range(PLOT_ROWS)]
+    placed = [
+        (mark, [_cell(picture, at, xs, ys, columns) for at in zip(one.x, one.y, strict=True)])
+        for mark, one in zip(MARKS, picture.series, strict=False)
+    ]
+    for _, points in placed:
+        for row, column in _joins(points) if len(points) <= FEW else ():
+            cells[row][column] = JOIN
+    for mark, points in placed:
+        for row, column in points:
+            cells[row][column] = mark if cells[row][column] in {" ", JOIN, mark} else SHARED
+    return cells
+
+
+def _cell(
+    picture: Picture, point: tuple[float, float], xs: Sequence[float], ys: Sequence[float], columns: int
+) -> tuple[int, int]:
+    """Return the row and the column of a point."""
+    row = PLOT_ROWS - 1 - _place(point[1], ys, PLOT_ROWS, log=picture.log_y)
+    return row, _place(point[0], xs, columns, log=picture.log_x)
+
+
+def _joins(points: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the cells between each point and the next.
+
+    >>> list(_joins([(0, 0), (2, 4)]))
+    [(0, 1), (1, 2), (2, 3)]
+    """
+    for (row, column), (next_row, next_column) in zip(points, points[1:], strict=False):
+        steps = max(abs(next_row - row), abs(next_column - column))
+        for step in range(1, steps):
+            share = step / steps
+            yield round(row + share * (next_row - row)), round(column + share * (next_column - column))
 
 
 def _place(value: float, among: Sequence[float], places: int, *, log: bool) -> int:

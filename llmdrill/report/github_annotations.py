@@ -76,6 +76,8 @@ def _file(one: FileCheck) -> Iterator[Annotation]:
             level: Level = "error" if verdict.result == "fail" else "warning"
             title = f"{verdict.requirement} {'fails' if verdict.result == 'fail' else 'is unknown'}"
             yield Annotation(level, title, verdict.why, one.file, verdict.line, verdict.column)
+    for note in one.notes:
+        yield Annotation("warning", "llmdrill check", note, one.file, 1, 1)
     passed = [verdict.requirement for verdict in one.verdicts if verdict.result == "pass"]
     if passed:
         yield Annotation("notice", f"{len(passed)} pass", ", ".join(passed), one.file, 1, 1)

@@ -10,7 +10,7 @@ from llmdrill.report.diff_views import stage_lines, total_lines
 from llmdrill.report.estimate_views import figure_texts, one_line, stage_text, total_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from xml.etree.ElementTree import Element
 
     from llmdrill.system.check import Verdict
@@ -100,7 +100,11 @@ def _text(text: str) -> str:
 def check_suites(gate: GateCheck) -> list[Suite]:
     """Return a testsuite a design: a testcase per requirement; unknown is a failure, an unreadable file an error."""
     properties = (("seed", str(gate.seed)), ("draws", str(gate.draws)))
-    return [Suite(one.file, tuple(_check_cases(one)), properties) for one in gate.files]
+    return [Suite(one.file, tuple(_check_cases(one)), (*properties, *_notes(one.notes))) for one in gate.files]
+
+
+def _notes(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return (("note", note) for note in notes)
 
 
 def _check_cases(one: FileCheck) -> Iterable[Case]:
@@ -133,4 +137,4 @@ def estimate_suite(file: DesignFile, found: Estimate) -> Suite:
 def diff_suite(diff: Diff) -> Suite:
     """Return the difference: totals as properties, a testcase per stage that changed."""
     cases = (Case(f"{one.name}: {one.status}", output="\n".join(stage_lines(one))) for one in diff.stages)
-    return Suite(f"{diff.base_file} -> {diff.head_file}", tuple(cases), total_lines(diff))
+    return Suite(f"{diff.base_file} -> {diff.head_file}", tuple(cases), (*total_lines(diff), *_notes(diff.notes)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+from llmdrill.report.blocks import Bullets, Chart, Drawing, Grid, Heading, Text
+from llmdrill.report.chart import chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,8 @@ def _block(block: Block) -> str:
         case Drawing():
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", block.text)), default=0))
             return f"{fence}{block.language}\n{block.text}\n{fence}"
+        case Chart():
+            return _block(Drawing(chart(block.picture)))
 
 
 def _grid(grid: Grid) -> str:

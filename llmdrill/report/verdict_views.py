@@ -23,6 +23,7 @@ def gate_view(gate: GateCheck) -> Blocks:
     blocks: list[Block] = []
     for one in gate.files:
         blocks += [_table(one, title=one_line(one.file)), *_reasons(one.verdicts)] if one.verdicts else []
+        blocks += _notes(one)
     return (*blocks, *_left_out(gate), *_unread(gate), Text(headline(gate), "good" if gate.passed else "bad"))
 
 
@@ -59,6 +60,10 @@ def _reasons(verdicts: Sequence[Verdict]) -> tuple[Block, ...]:
         if why:
             shared.setdefault(why, []).append(verdict.requirement)
     return (Bullets(tuple(f"{', '.join(names)}: {why}" for why, names in shared.items())),) if shared else ()
+
+
+def _notes(one: FileCheck) -> tuple[Block, ...]:
+    return (Bullets(one.notes, "warn"),) if one.notes else ()
 
 
 def _left_out(gate: GateCheck) -> tuple[Block, ...]:
@@ -114,6 +119,7 @@ def _file_markdown(one: FileCheck, *, open_: bool) -> str:
         return to_markdown([Text(f"{one_line(one.file)}: nothing was asked of it.")])
     table = to_markdown([_table(one, title=one_line(one.file) if open_ else "")])
     why = to_markdown([Bullets(tuple(f"{verdict.requirement}: {verdict.why}" for verdict in _by_result(one.verdicts)))])
+    table += f"\n{to_markdown(_notes(one))}" if one.notes else ""
     if open_:
         return f"{table}\n{details('Why', why)}"
     return details(f"{one.outcome.upper()}: {one_line(one.file)}", f"{table}\n{why}")

@@ -10,6 +10,7 @@ from llmdrill.errors import ContentError
 from llmdrill.system.check import measured_figure
 from llmdrill.system.figures import total_figure
 from llmdrill.system.increase import increase_share
+from llmdrill.system.local_stages import local_note
 from llmdrill.system.metrics import METRICS
 from llmdrill.system.scenario import parse_limit
 
@@ -314,6 +315,8 @@ def _conditions(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _notes(base: Side, head: Side) -> Iterator[str]:
+    local = {which: local_note(side.file.design) for which, side in (("base", base), ("head", head))}
+    yield from (f"the {which}'s {note}" for which, note in local.items() if note)
     for which, side in (("base", base), ("head", head)):
         if side.estimate.total.over_capacity:
             yield f"the {which} is over capacity: {side.estimate.total.over_capacity}"

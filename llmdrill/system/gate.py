@@ -27,6 +27,7 @@ class FileCheck:
         file: As it was named.
         verdicts: Empty if the file could not be judged.
         left_out: What ``--estimated-only`` does not judge.
+        notes: What its verdicts hold for alone: a machine.
         mistakes: Why it could not be judged.
     """
 
@@ -34,6 +35,7 @@ class FileCheck:
     verdicts: tuple[Verdict, ...] = ()
     left_out: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -82,6 +84,7 @@ def gate_json(gate: GateCheck) -> dict[str, Any]:
         "passed": gate.passed,
         "verdicts": [verdict_json(verdict) for verdict in gate.verdicts],
         "left_out": [f"{one.file}: {name}" for one in gate.files for name in one.left_out],
+        "notes": [f"{one.file}: {note}" for one in gate.files for note in one.notes],
         "errors": [
             {"file": m.file, "line": m.line, "column": m.column, "where": m.where, "what": m.what}
             for one in gate.files

@@ -216,7 +216,7 @@ def test_check_without_a_measurement_is_unknown_and_unknown_is_no_pass(call: Any
     once, twice = (call("check", REFERENCE, "--json", "--draws", 2000) for _ in range(2))
     assert (once.status, once.out) == (1, twice.out)
     found = once.json
-    assert set(found) == {"schema", "passed", "verdicts", "left_out", "errors", "seed", "draws", "date"}
+    assert set(found) == {"schema", "passed", "verdicts", "left_out", "notes", "errors", "seed", "draws", "date"}
     assert found["passed"] is False
     assert all(set(row) == VERDICT_KEYS for row in found["verdicts"])
     assert {row["result"] for row in found["verdicts"] if row["estimated"] is None} == {"unknown"}

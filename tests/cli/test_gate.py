@@ -110,7 +110,7 @@ def test_a_file_named_twice_is_judged_once(call: Any) -> None:
 def test_where_nothing_could_be_judged_ci_still_gets_its_report(call: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.design.yaml"
     bad.write_text("- 1\n", encoding="utf-8")
-    errors = '"verdicts": [], "left_out": [], "errors": [{"file": '
+    errors = '"verdicts": [], "left_out": [], "notes": [], "errors": [{"file": '
     told = {"junit": "<error ", "github": "::error file=", "markdown": "could not be judged:", "json": errors}
     for format_, wanted in {**told, "text": ""}.items():
         ran = call("check", bad, *ALONE, "--format", format_)

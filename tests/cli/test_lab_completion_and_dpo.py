@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from llmdrill.lab.tokenizer import RANKS_FILE
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Call
 
 pytestmark = pytest.mark.lab
@@ -45,8 +50,25 @@ def test_dpo_begins_at_ln_2_and_tells_what_it_moved(call: Call) -> None:
     assert found["dpo_kl_nats"] > 0
     assert found["reward"][0]["kl_nats"] == pytest.approx(0, abs=1e-4)
     assert 0 <= found["dpo_win_share"] <= 1
+    low, high = found["spread"]["dpo_kl_nats"]
+    assert 0 < low <= found["dpo_kl_nats"] <= high
+    assert found["dpo_loss_nats"] < math.log(2)  # of the pairs it was trained on
+    assert found["headline_beta"] == found["beta"][0]["beta"]
     assert len(found["beta"]) == 1
     assert any("nothing that the model wrote was run" in note for note in found["notes"])
+
+
+def test_dpo_trains_the_model_of_a_folder_and_says_that_it_may_have_seen_the_files(call: Call, tmp_path: Path) -> None:
+    from llmdrill.lab.embedded import DRAFT
+    from llmdrill.lab.model_files import EMBEDDED
+
+    for file in (EMBEDDED / DRAFT / "config.json", EMBEDDED / DRAFT / "model.safetensors", EMBEDDED / RANKS_FILE):
+        shutil.copy(file, tmp_path)
+    few = ("--quick", "--held-out-prompts", "3", "--reward-steps", "1", "--verifier", "parses")
+    ran = call("lab", "dpo", "--model", tmp_path, *few, "--json")
+    assert ran.status == 0
+    assert ran.json["model"] == str(tmp_path)
+    assert any("may have seen both" in note for note in ran.json["notes"])
 
 
 @pytest.mark.parametrize(
@@ -59,6 +81,7 @@ def test_dpo_begins_at_ln_2_and_tells_what_it_moved(call: Call) -> None:
         (("completion", "--debounce", "-5ms"), "--debounce must be zero or more"),
         (("completion", "--model", "/nonexistent"), "neither a model folder nor in the Hugging Face cache"),
         (("dpo", "--betas", "0"), "--betas must be above zero"),
+        (("dpo", "--model", "/nonexistent"), "neither a model folder nor in the Hugging Face cache"),
         (("dpo", "--betas", ","), "--betas is a list such as"),
         (("dpo", "--verifier", "guess"), "is not one of 'names', 'parses', 'sums'"),
     ],

@@ -13,6 +13,7 @@ from llmdrill.errors import UsageError
 from llmdrill.experiments.result import Experiment, Finding, Protocol, experiment_json
 from llmdrill.measurement import Machine
 from llmdrill.picture import Picture, Series
+from llmdrill.report.blocks import Grid
 from llmdrill.report.chart import BAR_COLUMNS, PLOT_ROWS, chart
 from llmdrill.report.experiment_view import experiment_view
 from llmdrill.report.markdown import to_markdown
@@ -63,6 +64,17 @@ def test_a_terminal_shows_question_figures_errors_pictures_meaning_and_protocol(
         assert part in text
     assert "predicted tensor_bytes = 2 * 4 * 8 * 64 = 4,096" in text
     assert "Other weights would change loss_nats" in text
+
+
+@pytest.mark.parametrize(
+    ("measured", "predicted", "off"),
+    [(0.0, 0.0, "exact"), (3.0, 0.0, ""), (0.0, 3.0, ""), (-0.2, 0.1, ""), (-0.2, -0.1, "-50.0%"), (1.0, 8.0, "8.0x")],
+)
+def test_an_error_is_a_share_only_of_a_figure_that_has_one(measured: float, predicted: float, off: str) -> None:
+    finding = Finding("swapped_bytes", measured, predicted)
+    grid = experiment_view(dataclasses.replace(EXPERIMENT, findings=(finding,)))[2]
+    assert isinstance(grid, Grid)
+    assert grid.rows[0][3] == off
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 110])

@@ -39,7 +39,9 @@ def latency(
     precision: Annotated[
         str | None, typer.Option(help="Of the weights: bf16, fp8, fp4, int8, int4, awq-4bit …; default as released.")
     ] = None,
-    kv_dtype: Annotated[str, typer.Option(help="Of the cache: fp16, fp8, int4 …")] = "fp16",
+    kv_dtype: Annotated[
+        str | None, typer.Option(help="Of the cache: fp16, fp8, int4 …; default fp16, on local what its engine keeps.")
+    ] = None,
     prefix: Annotated[str, typer.Option(help="Share of a prompt read from a prefix cache: 0.5, 50%.")] = "0",
     accept: Annotated[str | None, typer.Option(help="Speculative decoding: share of drafts accepted.")] = None,
     draft: Annotated[str, typer.Option(help="Tokens drafted before each pass.")] = "4",
@@ -49,8 +51,6 @@ def latency(
     """Time to first token and per token of a self-hosted model."""
     record = required_model(model, config)
     accelerator = _accelerator(on)
-    if accept is None and (draft, draft_cost) != ("4", "0.05"):
-        raise UsageError("--draft and --draft-cost are of speculative decoding: say with --accept what it accepts")
     _check_experts(record, whole("ep", ep), whole("tp", tp) * whole("dp", dp))
     from llmdrill.estimate.kv_cache import cache_bytes_per_value
     from llmdrill.estimate.serving import serving_estimate
@@ -66,7 +66,7 @@ def latency(
         data_parallel=whole("dp", dp),
         expert_parallel=whole("ep", ep),
         precision=served_precision(record, precision),
-        cache_bytes_per_value=cache_bytes_per_value(kv_dtype.lower()),
+        cache_bytes_per_value=None if kv_dtype is None else cache_bytes_per_value(kv_dtype.lower()),
         engine=engine,
         batching=batching,
         prefix_share=share("prefix", prefix),
@@ -89,6 +89,8 @@ def _check_experts(record: ModelRecord, spread: int, devices: int) -> None:
 
 
 def _speculation(accept: str | None, draft: str, draft_cost: str) -> Speculation | None:
+    if accept is None and (draft, draft_cost) != ("4", "0.05"):
+        raise UsageError("--draft and --draft-cost are of speculative decoding: say with --accept what it accepts")
     if accept is None:
         return None
     from llmdrill.estimate.serving_point import Speculation
@@ -254,6 +256,9 @@ def _notes(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate
         notes.append(f"{record.name} was built for at most {longest:,} tokens of context")
     if found.queues:
         notes.append(_why_queued(found))
+    if accelerator.note and found.constants.name == accelerator.name:
+        cache = f"its cache takes {load.cache_bytes_per_value:g} bytes a value"
+        notes.append(f"'{accelerator.name}' is this machine: {accelerator.note}; {cache}")
     if load.devices > 1 and accelerator.link_bytes_per_s is None:
         notes.append(f"no link of '{accelerator.name}' is known: PCIe 4 x16 is taken")
     if not found.fits:

@@ -12,13 +12,14 @@ import typer
 from llmdrill.cli import options
 from llmdrill.cli.calc.command import SHOWN_OPTIONS, Assertions, shown_as
 from llmdrill.cli.shared_options import with_options
-from llmdrill.cli.show import emit_json, failing_assertions, leave_if_any
+from llmdrill.cli.show import emit_json, failing_assertions, leave_if_any, read_assertion
 from llmdrill.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmdrill.cli.calc.answer import Shown
+    from llmdrill.cli.show import Assertion
     from llmdrill.experiments.result import Experiment, Finding
     from llmdrill.units import Dimension
 
@@ -52,6 +53,8 @@ def as_command(experiment: Callable[..., Experiment]) -> Callable[..., None]:
 
     def run(own: dict[str, Any], shared: dict[str, Any]) -> None:
         shown = shown_as(shared["format_"], json=shared["json"])
+        for assertion in shared["assertions"] or ():
+            _require_limit(read_assertion(assertion))
         if shared["svg"] is not None:
             _require_plotting(shared["svg"])
         use_threads(shared["threads"])
@@ -95,25 +98,30 @@ def say_nothing_more() -> None:
         sys.stderr.flush()
 
 
+def _require_limit(assertion: Assertion) -> None:
+    """Refuse a limit that is no quantity before anything runs; whether there is such a figure only the run tells."""
+    assertion.limit_in(_dimension(assertion.name))
+
+
 def _require_plotting(file: Path) -> None:
+    """Refuse a picture that could not be drawn or written, before anything runs."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise MissingExtraError("drawing SVG", "plot")
-    if not file.parent.is_dir():
-        raise UsageError(f"--svg {file}: there is no folder {file.parent}")
+    try:
+        there = file.exists()
+        file.open("ab").close()  # nothing else tells on every system whether it can be written
+        if not there:
+            file.unlink()
+    except OSError as error:
+        raise UsageError(f"--svg {file}: cannot be written: {error.strerror}") from error
 
 
 def _show(found: Experiment, shown: Shown, *, svg: Path | None, assertions: list[str] | tuple[()], plain: bool) -> None:
+    """Print first: whatever is wrong with the picture or an assertion, the run is not lost."""
     from llmdrill.report.experiment_view import experiment_view
 
-    known = {one.name: _in_si(one) for one in found.findings if one.measured is not None}
-    unknown = [one.name for one in found.findings if one.measured is None]
-    failing = failing_assertions(assertions, known, unknown=unknown)
-    if svg is not None:
-        from llmdrill.report.svg import write_svg
-
-        write_svg(found.pictures, svg)
     if shown == "json":
         from llmdrill.experiments.result import experiment_json
 
@@ -126,15 +134,27 @@ def _show(found: Experiment, shown: Shown, *, svg: Path | None, assertions: list
         from llmdrill.cli.gate import print_blocks
 
         print_blocks(experiment_view(found), plain=plain)
-        if svg is not None:
+    if svg is not None:
+        from llmdrill.report.svg import write_svg
+
+        write_svg(found.pictures, svg)
+        if shown == "text":
             sys.stdout.write(f"Written: {svg}\n")
-    leave_if_any(failing)
+    known = {one.name: _in_si(one) for one in found.findings if one.measured is not None}
+    unknown = [one.name for one in found.findings if one.measured is None]
+    leave_if_any(failing_assertions(assertions, known, unknown=unknown))
 
 
 def _in_si(one: Finding) -> tuple[float, Dimension]:
     """Return a finding as ``--assert`` compares it: its value in SI and its dimension."""
     value = one.measured or 0.0
-    if one.name.endswith("_per_s"):
-        return value, "count"
-    suffix = f"_{one.name.rpartition('_')[2]}"
-    return value / 1000 if suffix == "_ms" else value, _DIMENSIONS.get(suffix, "count")
+    return value / 1000 if one.name.endswith("_ms") else value, _dimension(one.name)
+
+
+def _dimension(name: str) -> Dimension:
+    """Return the dimension that a finding's name ends in.
+
+    >>> _dimension("tpot_ms"), _dimension("tg_tokens_per_s"), _dimension("hit_share"), _dimension("perplexity")
+    ('seconds', 'count', 'share', 'count')
+    """
+    return "count" if name.endswith("_per_s") else _DIMENSIONS.get(f"_{name.rpartition('_')[2]}", "count")

@@ -22,10 +22,10 @@ Debounce = Annotated[str, typer.Option(help="A request is sent after so long wit
 
 def completion(
     model: ModelOption = None,
-    lines: Lines = "150",
+    lines: Lines = "120",
     context_tokens: Context = "512",
     max_new_tokens: Most = "24",
-    keystrokes: Keys = "120",
+    keystrokes: Keys = "100",
     interval: Interval = "100ms",
     interval_sigma: Sigma = 2.5,
     debounce: Debounce = "100ms",
@@ -57,7 +57,7 @@ def completion(
             _at_most(128 if quick else None, whole("context-tokens", context_tokens)),
             whole("max-new-tokens", max_new_tokens),
         ),
-        cached_keystrokes=5 if quick else 25,
+        cached_keystrokes=5 if quick else 15,
         typing=trace,
     )
     return measure_completion_lab(options, seed=seed, say=say)

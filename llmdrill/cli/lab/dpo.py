@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from llmdrill.cli.calc.options import quantity, whole
-from llmdrill.cli.lab.options import QuickOption  # noqa: TC001
+from llmdrill.cli.lab.options import ModelOption, QuickOption  # noqa: TC001
 from llmdrill.errors import UsageError
 from llmdrill.experiments.result import Experiment  # noqa: TC001
 
@@ -18,6 +18,7 @@ MOST_PROMPTS = 1_000_000  # more than there are lines, so that the refusal names
 
 
 def dpo(
+    model: ModelOption = None,
     verifier: Annotated[
         Judge, typer.Option(help="What is right: parses with known names, parses, or sums that hold.")
     ] = "names",
@@ -34,7 +35,7 @@ def dpo(
     seed: int,
     say: Callable[[str], None],
 ) -> Experiment:
-    """DPO, and its variant with a verifier's reward, on the embedded model.
+    """DPO, and its variant with a verifier's reward.
 
     The model completes lines, a program says which are right, and the model is trained on pairs of a right and a wrong
     one; then again from the start by reinforcement on the program's reward alone. Both are judged on held-out files.
@@ -56,6 +57,7 @@ def dpo(
         rate=learning_rate,
         context_tokens=64,
         max_new_tokens=16,
+        model=model,
     )
     return measure_dpo(options, seed=seed, say=say)
 
