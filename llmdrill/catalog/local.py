@@ -18,6 +18,7 @@ from llmdrill.folders import home_folder
 from llmdrill.measurement import Machine  # noqa: TC001 - the reader resolves annotations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 KEY: Final = "machine-profile"
@@ -82,14 +83,11 @@ class MachineProfile:
 
     def bandwidth_bytes_per_s(self, set_bytes: float) -> float:
         """Return the bandwidth of a working set: between two measured sizes by straight line in both logarithms."""
-        low, high = self.tiers[0], self.tiers[-1]
-        if set_bytes <= low.set_bytes:
-            return low.bytes_per_s
-        for low, high in itertools.pairwise(self.tiers):
-            if set_bytes <= high.set_bytes:
-                share = math.log(set_bytes / low.set_bytes) / math.log(high.set_bytes / low.set_bytes)
-                return low.bytes_per_s * math.exp(share * math.log(high.bytes_per_s / low.bytes_per_s))
-        return high.bytes_per_s
+        return _between([(tier.set_bytes, tier.bytes_per_s) for tier in self.tiers], set_bytes)
+
+    def best_bandwidth_bytes_per_s(self, set_bytes: float) -> float:
+        """Return the fastest that a working set was read, between two measured sizes likewise."""
+        return _between([(tier.set_bytes, tier.best_bytes_per_s) for tier in self.tiers], set_bytes)
 
     def engine_costs(self, precision: str, *, decodes: bool) -> EngineCosts:
         """Return the constants of the engine that decodes or reads prompts: native decodes where it was measured.
@@ -115,9 +113,8 @@ class LocalAccelerator(Accelerator):
     profile: MachineProfile
 
     def bandwidth_at(self, set_bytes: float) -> float:
-        """Return the fastest that a working set of that size, or the next larger one measured, was read: a floor's."""
-        tiers = self.profile.tiers
-        return next((tier for tier in tiers if tier.set_bytes >= set_bytes), tiers[-1]).best_bytes_per_s
+        """Return the fastest that a working set of that size was read: a floor's."""
+        return self.profile.best_bandwidth_bytes_per_s(set_bytes)
 
     def cache_bytes_per_value(self, precision: str) -> float:
         """Return the bytes of a value in the cache that the lab's engines keep beside weights of that precision.
@@ -144,6 +141,21 @@ class LocalAccelerator(Accelerator):
             date=dt.date.fromisoformat(profile.date[:10]),
             mixes_prefill=False,
         )
+
+
+def _between(points: Sequence[tuple[float, float]], at: float) -> float:
+    """Return y at a position by straight line in both logarithms, beyond either end the last one.
+
+    >>> _between([(1.0, 100.0), (4.0, 25.0)], 2.0), _between([(1.0, 100.0), (4.0, 25.0)], 9.0)
+    (50.0, 25.0)
+    """
+    before, y = points[0]
+    if at <= before:
+        return y
+    for (low, low_y), (high, high_y) in itertools.pairwise(points):
+        if at < high:
+            return low_y * math.pow(high_y / low_y, math.log(at / low) / math.log(high / low))
+    return points[-1][1]
 
 
 def keep_profile(profile: MachineProfile, *, folder: Path | None = None) -> None:

@@ -18,23 +18,39 @@ if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
     from llmdrill.catalog.local import EngineCosts, LocalAccelerator, MachineProfile
 
-ROWS: Final = {"torch": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), "native": (1, 4, 8, 16, 32)}
+ROWS: Final = {"torch": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), "native": (1, 8, 32)}
 WEIGHT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
 _SOURCE: Final = "roofline: Williams et al. 2009, doi:10.1145/1498765.1498785; constants measured on this machine"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPass:
-    """One pass: ``tokens`` of each prompt from an empty cache, or one token a sequence after ``tokens`` cached ones."""
+    """One pass: ``tokens`` of each prompt, or one token a sequence after ``tokens`` cached ones.
+
+    Attributes:
+        held_tokens: Of each prompt that a prefix cache holds, before those that are read.
+    """
 
     kind: Literal["prefill", "decode"]
     tokens: float
     sequences: float = 1.0
+    held_tokens: float = 0.0
 
     @property
     def rows(self) -> float:
         """New tokens: the rows of every matrix product."""
         return self.sequences * (self.tokens if self.kind == "prefill" else 1.0)
+
+    @property
+    def cached_tokens(self) -> float:
+        """Tokens that the cache holds before the pass, of all sequences."""
+        return self.sequences * (self.held_tokens if self.kind == "prefill" else self.tokens)
+
+    @property
+    def pairs(self) -> float:
+        """Query-key pairs of one layer and head; a prompt's token sees half of the others on average."""
+        seen = self.held_tokens + self.tokens / 2 if self.kind == "prefill" else self.tokens
+        return self.rows * seen
 
 
 def pass_terms(
@@ -75,19 +91,17 @@ def pass_terms(
     (13.45, True)
     """
     work = _work(model)
-    prefills, shape = one.kind == "prefill", model.attention
+    shape = model.attention
     weights_bytes = (work.layers + work.head) * WEIGHT_BYTES[precision]
-    cached = 0.0 if prefills else one.sequences * one.tokens
-    cache_bytes = cached * 2 * model.layers * shape.kv_heads * shape.head_dim * CACHE_BYTES[precision]
+    cache_bytes = one.cached_tokens * 2 * model.layers * shape.kv_heads * shape.head_dim * CACHE_BYTES[precision]
     bandwidth = profile.bandwidth_bytes_per_s(weights_bytes + cache_bytes)
-    pairs = one.sequences * one.tokens * (one.tokens / 2 if prefills else 1.0)
     terms = {
         f"{one.kind}_pass": 1.0,
         f"{one.kind}_layer": float(model.layers),
         "weights": weights_bytes / bandwidth,
         "cache": cache_bytes / bandwidth,
         "outputs": work.outputs * one.rows + work.vocab * one.sequences,
-        f"{one.kind}_pairs": pairs * model.layers * work.query_values,
+        f"{one.kind}_pairs": one.pairs * model.layers * work.query_values,
     }
     for parameters, rows in ((work.layers, one.rows), (work.head, one.sequences)):
         for name, share in _row_shares(rows, ROWS[engine]):
@@ -156,8 +170,9 @@ class LocalPasses(Passes):
         return self.explained(one).value
 
     def prefill_s(self, *, prompts: float = 1.0, sequences: float = 0.0) -> float:  # noqa: ARG002 - nothing is mixed
-        """Return the time of prefilling prompts, together; tokens of a prefix cache cost nothing."""
-        return self.explained(LocalPass("prefill", self.load.fresh_tokens, prompts)).value
+        """Return the time of prefilling prompts, together; what a prefix cache holds of them is seen, not read."""
+        fresh = self.load.fresh_tokens
+        return self.explained(LocalPass("prefill", fresh, prompts, self.load.input_tokens - fresh)).value
 
     def first_token_overhead_s(self) -> float:
         """Return 0: the passes were timed from outside."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from llmdrill.estimate.local_fit import TimedPass, band_of, fit_costs, left_out_
 from llmdrill.estimate.local_serving import LocalPass, pass_s
 from llmdrill.experiments.calibrate_shown import held_out_table, meaning_of, pictures_of, profile_tables
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
 from llmdrill.units import format_seconds
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PROMPT_ROWS: Final = 16  # shorter prefills are rows of the cost curve, but no prompts whose TTFT anybody asks for
 QUICK_ROUNDS: Final = 2
 QUICK_HELD_OUT: Final = 4
-RANDOM_NOTE: Final = "random weights: latency and memory only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +156,6 @@ def _tiers(bandwidths: Sequence[Bandwidth]) -> tuple[Tier, ...]:
 
 
 def _throughput(tpot: Band) -> Band:
-    from dataclasses import replace
-
     return replace(tpot, metric="throughput", low=1.0 / tpot.high, high=1.0 / tpot.low)
 
 
@@ -252,7 +249,7 @@ def _lines(confronted: Sequence[Confronted]) -> tuple[str, ...]:
 
 def _notes(options: CalibrateOptions, machine: Machine, profile: MachineProfile, reason: str | None) -> tuple[str, ...]:
     use = f"`--on {LOCAL}` and `on: {LOCAL}` in a design use this profile"
-    notes = [RANDOM_NOTE, use if not options.quick else "--quick: the profile is not kept"]
+    notes = [RANDOM_WEIGHTS_NOTE, use if not options.quick else "--quick: the profile is not kept"]
     if machine.threads != profile.machine.threads:
         notes.append(f"the profile is of {profile.machine.threads} threads, this run of {machine.threads}")
     if machine.cpu != profile.machine.cpu:

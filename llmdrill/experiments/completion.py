@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmdrill.estimate.flops import matmul_parameters, prefill_flops
-from llmdrill.estimate.kv_cache import kv_cache_bytes
-from llmdrill.estimate.memory import bytes_per_value, ideal_weights_bytes
+from llmdrill.experiments.floors import Floors
 from llmdrill.experiments.record import record_of
 from llmdrill.experiments.result import Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
@@ -20,17 +19,16 @@ from llmdrill.units import format_seconds, format_share
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmdrill.lab.completion import Completion
     from llmdrill.lab.completion_run import CompletionOptions, CompletionRun, Line, TypingRun
     from llmdrill.lab.typing_trace import TypingOutcome
 
 MS_PER_S: Final = 1000.0
-BUDGETS_MS: Final = (100, 300)  # a completion should stand there within this; the scenario's band for engine time
+BUDGETS_MS: Final = (100, 300)  # a completion that stands there within this feels as if it had not been waited for
+FASTER: Final = 1.1  # times as fast: less is not called a gain
 SHOWN_SHARES: Final = (1.0, 0.8, 0.6, 0.4, 0.2)
 EXAMPLES: Final = 4
 EXAMPLE_WIDTH: Final = 34
 RESAMPLES: Final = 2000
-FP32_BYTES: Final = 4.0
 SMALL_MODEL: Final = (
     "the model is a small one: exact match, similarity and precision say how the pipeline is measured, not how good a"
     " product's model is"
@@ -90,34 +88,14 @@ def _inputs(run: CompletionRun) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """The least seconds a completion can take on this machine."""
-
-    ttft_s: float
-    tpot_s: float
-    tokens: int
-
-    @property
-    def total_s(self) -> float:
-        return self.ttft_s + (self.tokens - 1) * self.tpot_s
-
-
-def floor_of(run: CompletionRun, completion: Completion) -> Floor:
-    """Return the floor of one completion: a prefill without cache, then a step for every further token.
-
-    Formula:
-        ttft = prefill_flops(prompt) / peak; tpot = (weights + keys and values) / bandwidth
-    """
-    record, prompt = record_of(run.decoder.shape), completion.prompt_tokens
-    head = 2 * record.vocab_size * record.hidden * (prompt - 1)  # the output head runs for the last token only
-    precision = getattr(run.decoder, "precision", "fp32")
-    weights = ideal_weights_bytes(parameters=matmul_parameters(record), bits=8 * bytes_per_value(precision))
-    cache = kv_cache_bytes(record.attention, context_tokens=prompt, bytes_per_value=FP32_BYTES)
-    return Floor(
-        ttft_s=(prefill_flops(record, input_tokens=prompt) - head) / run.peak_flops_per_s,
-        tpot_s=(weights + cache) / run.bandwidth_bytes_per_s,
-        tokens=completion.tokens,
+def floors_of(run: CompletionRun) -> Floors:
+    """Return what closed forms say of the engine that wrote, under the ceilings measured between the lines."""
+    return Floors(
+        record=record_of(run.decoder.shape),
+        precision=getattr(run.decoder, "precision", "fp32"),
+        cache_precision="fp32",
+        bandwidth_bytes_per_s=run.bandwidth_bytes_per_s,
+        peak_flops_per_s=run.peak_flops_per_s,
     )
 
 
@@ -143,49 +121,51 @@ def _quality(run: CompletionRun, *, seed: int) -> Iterator[Finding]:
 def _share(name: str, hits: Sequence[bool], note: str) -> Finding:
     from llmdrill.lab.classify_metrics import wilson_interval
 
-    found = wilson_interval(successes=sum(hits), n=len(hits))
-    share = sum(hits) / len(hits)
-    return Finding(
-        name, share, None, found.low, found.high, len(hits), weights_matter=True, note=f"{note}; 95 %, Wilson"
-    )
+    found, n = wilson_interval(successes=sum(hits), n=len(hits)), len(hits)
+    said = f"{note}; 95 %, Wilson"
+    return Finding(name, sum(hits) / n, None, found.low, found.high, n, weights_matter=True, note=said)
 
 
 def _latency(run: CompletionRun) -> Iterator[Finding]:
-    done = [line.completion for line in run.lines]
-    floors, n = [floor_of(run, one) for one in done], len(done)
-    totals = np.array([one.total_s for one in done]) * MS_PER_S
+    done, floors = [line.completion for line in run.lines], floors_of(run)
+    totals_ms = [one.total_s * MS_PER_S for one in done]
+    least_s = [floors.total_s(prompt_tokens=one.prompt_tokens, output_tokens=one.tokens) for one in done]
     for percent in (50, 90, 99):
         yield Finding(
             f"total_p{percent}_ms",
-            float(np.percentile(totals, percent)),
-            float(np.percentile([MS_PER_S * one.total_s for one in floors], percent)),
-            n=n,
-            formula="ttft + (tokens - 1) × tpot of each line" if percent == 50 else "",
+            float(np.percentile(totals_ms, percent)),
+            float(np.percentile(least_s, percent)) * MS_PER_S,
+            n=len(done),
+            formula="prefill + (tokens - 1) × step of each line" if percent == 50 else "",
+            weights_matter=True,  # they decide how many tokens are written
             note="tokenizing, prefill and every token of the line, nothing cached",
         )
     for budget_ms in BUDGETS_MS:
-        yield Finding(f"within_{budget_ms}ms_share", float((totals <= budget_ms).mean()), n=n)
-    yield from _median_parts(run, done, floors)
+        within = [one <= budget_ms for one in totals_ms]
+        note = "of the engine's time alone, without pause and network"
+        yield _share(f"within_{budget_ms}ms_share", within, note)
+    yield from _median_parts(run, floors)
 
 
-def _median_parts(run: CompletionRun, done: Sequence[Completion], floors: Sequence[Floor]) -> Iterator[Finding]:
-    middle = floors[int(np.argsort([one.ttft_s for one in floors])[len(floors) // 2])]
+def _median_parts(run: CompletionRun, floors: Floors) -> Iterator[Finding]:
+    done = [line.completion for line in run.lines]
+    prompt = median(one.prompt_tokens for one in done)
     ttft_ms = [MS_PER_S * one.ttft_s for one in done]
     yield Finding(
         "ttft_p50_ms",
-        float(np.median(ttft_ms)),
-        MS_PER_S * middle.ttft_s,
+        median(ttft_ms),
+        MS_PER_S * floors.prefill_s(tokens=prompt),
         min(ttft_ms),
         max(ttft_ms),
         len(done),
-        formula=f"prefill FLOPs / {run.peak_flops_per_s / 1e9:.4g} GFLOP/s",
-        note="low and high are the fastest and slowest line",
+        formula=f"prefill FLOPs of {prompt:g} tokens / {run.peak_flops_per_s / 1e9:.4g} GFLOP/s",
+        note="low and high are the fastest and slowest line; read in chunks, between which a request can be left",
     )
     steps = [MS_PER_S * (one.total_s - one.ttft_s) / (one.tokens - 1) for one in done if one.tokens > 1]
     yield Finding(
         "tpot_p50_ms",
-        float(np.median(steps)) if steps else None,
-        MS_PER_S * middle.tpot_s,
+        median(steps) if steps else None,
+        MS_PER_S * floors.step_s(context_tokens=prompt),
         min(steps, default=None),
         max(steps, default=None),
         len(steps),
@@ -195,8 +175,7 @@ def _median_parts(run: CompletionRun, done: Sequence[Completion], floors: Sequen
 
 
 def _prefix(run: CompletionRun) -> Iterator[Finding]:
-    keys = run.keystrokes
-    cold, warm = (float(np.median([getattr(one, at) for one in keys])) for at in ("cold_s", "warm_s"))
+    keys, (cold, warm) = run.keystrokes, _cold_and_warm_s(run)
     n, prompt = len(keys), sum(one.prompt_tokens for one in keys)
     cached = 1 - sum(one.read_tokens for one in keys) / prompt
     yield Finding("keystroke_ttft_cold_p50_ms", MS_PER_S * cold, n=n, note="the whole prompt read at each keystroke")
@@ -205,22 +184,24 @@ def _prefix(run: CompletionRun) -> Iterator[Finding]:
     yield Finding("cached_prompt_share", cached, n=prompt, note="of all prompt tokens after a keystroke")
 
 
+def _cold_and_warm_s(run: CompletionRun) -> tuple[float, float]:
+    return median(one.cold_s for one in run.keystrokes), median(one.warm_s for one in run.keystrokes)
+
+
 def _typing(run: TypingRun, *, seed: int) -> Iterator[Finding]:
-    seen, said, trace = run.driven.outcome, predicted_outcome(run, seed=seed), run.policy.trace
-    formula = (
-        f"replay of the same {trace.keystrokes} intervals, TTFT {MS_PER_S * run.lone_ttft_s:.4g} ms, "
-        f"total {MS_PER_S * run.lone_total_s:.4g} ms"
-    )
-    yield Finding(
-        "wasted_share", seen.wasted_share, said.wasted_share, n=seen.sent, formula=formula, note="requests left unseen"
-    )
-    yield Finding("engine_waste_share", seen.wasted_compute_share, said.wasted_compute_share, n=seen.sent)
-    keystrokes = trace.keystrokes
+    seen, said, keystrokes = run.driven.outcome, predicted_outcome(run, seed=seed), run.policy.trace.keystrokes
+    alone = f"TTFT {MS_PER_S * run.lone_ttft_s:.4g} ms, total {MS_PER_S * run.lone_total_s:.4g} ms"
+    for name, measured, predicted, note in (
+        ("wasted_share", seen.wasted_share, said.wasted_share, "of requests, not whole before the next key"),
+        ("engine_waste_share", seen.wasted_compute_share, said.wasted_compute_share, "of the engine's time, on those"),
+    ):
+        formula = f"replay of the same {keystrokes} intervals, a request left alone: {alone}"
+        yield Finding(name, measured, predicted, n=seen.sent, formula=formula, weights_matter=True, note=note)
     yield Finding("requests_per_keystroke_ratio", seen.sent / keystrokes, said.sent / keystrokes, n=keystrokes)
-    waits = run.driven.waits_s
+    waits, note = run.driven.waits_s, "debounce and engine, of suggestions that were seen"
     for percent in (50, 90):
         value = float(np.percentile(waits, percent)) * MS_PER_S if waits else None
-        yield Finding(f"keystroke_to_text_p{percent}_ms", value, n=len(waits), note="debounce and engine, if seen")
+        yield Finding(f"keystroke_to_text_p{percent}_ms", value, n=len(waits), weights_matter=True, note=note)
     yield Finding(
         "typed_through_share",
         run.driven.typed_through / keystrokes,
@@ -275,7 +256,8 @@ def shown_above(lines: Sequence[Line], shown: int) -> Shown:
 
 
 def _threshold_table(lines: Sequence[Line]) -> Table:
-    rows = [shown_above(lines, max(1, round(share * len(lines)))) for share in SHOWN_SHARES]
+    counts = dict.fromkeys(max(1, round(share * len(lines))) for share in SHOWN_SHARES)  # few lines: fewer rows
+    rows = [shown_above(lines, count) for count in counts]
     return Table(
         "threshold",
         ("at_least_nats", "shown_share", "lines", "precision_share", "low_share", "high_share"),
@@ -311,7 +293,7 @@ def _policy_table(run: CompletionRun, *, seed: int) -> Table:
                 seen.wasted_share,
                 said.wasted_share,
                 seen.wasted_compute_share,
-                float(np.median(one.driven.waits_s)) * MS_PER_S if one.driven.waits_s else None,
+                median(one.driven.waits_s) * MS_PER_S if one.driven.waits_s else None,
             )
         )
     columns = ("policy", "sent", "wasted_share", "predicted_share", "engine_share", "wait_p50_ms")
@@ -319,7 +301,8 @@ def _policy_table(run: CompletionRun, *, seed: int) -> Table:
         "typing",
         columns,
         tuple(rows),
-        note="the same text and intervals under each; engine: its time on requests nobody saw",
+        note="the same text and intervals under each, in turn; predicted: none waits for another; engine: its time on"
+        " requests nobody saw",
     )
 
 
@@ -340,32 +323,24 @@ def _policy_picture(run: CompletionRun) -> Picture:
 
 
 def _meaning(run: CompletionRun) -> tuple[str, str]:
-    totals = [line.completion.total_s for line in run.lines]
-    p50, p99 = np.percentile(totals, (50, 99)).tolist()
-    worst = BUDGETS_MS[-1] / MS_PER_S
-    fits = (
-        "all within"
-        if max(totals) <= worst
-        else "mostly within"
-        if np.mean(np.array(totals) <= worst) > 0.5
-        else "over"
-    )
+    totals_s = [line.completion.total_s for line in run.lines]
+    p50, p99 = np.percentile(totals_s, (50, 99)).tolist()
+    within = sum(one <= BUDGETS_MS[-1] / MS_PER_S for one in totals_s) / len(totals_s)
     every, few = shown_above(run.lines, len(run.lines)), shown_above(run.lines, max(1, len(run.lines) // 5))
     first = (
-        f"A line takes {format_seconds(p50)} in the middle and {format_seconds(p99)} at p99, {fits} the "
-        f"{BUDGETS_MS[-1]} ms of the scenario, and {format_share(every.precision)} are exactly what was written; "
-        f"of the surest fifth {format_share(few.precision)} are."
+        f"A line takes {format_seconds(p50)} in the middle and {format_seconds(p99)} at p99, "
+        f"{format_share(within)} of the lines at most {BUDGETS_MS[-1]} ms, and {format_share(every.precision)} are"
+        f" exactly what was written; of the {few.lines} that the model is surest of {format_share(few.precision)} are."
     )
     with_all, eager = (one.driven.outcome for one in run.typing[:2])
-    saved = 1 - with_all.sent / eager.sent
-    speedup = float(
-        np.median([one.cold_s for one in run.keystrokes]) / np.median([one.warm_s for one in run.keystrokes])
-    )
-    prefix = f"makes the next first token {speedup:.1f} times as fast" if speedup > 1 else "does not pay here"
+    cold, warm = _cold_and_warm_s(run)
+    prefix = "does not pay here"
+    if cold / warm > FASTER:
+        prefix = f"makes the next first token {cold / warm:.3g} times as fast"
     second = (
-        f"The pause of {run.options.typing.debounce_ms:g} ms keeps {format_share(saved)} of the requests away and "
-        f"{format_share(with_all.wasted_share or 0.0)} of the rest are overtaken by the next key "
-        f"({format_share(eager.wasted_share or 0.0)} without it); keeping the prefix {prefix}."
+        f"The pause of {run.options.typing.debounce_ms:g} ms leaves {with_all.sent} of {eager.sent} requests, and "
+        f"{format_share(with_all.wasted_share or 0.0)} of those are not whole before the next key "
+        f"({format_share(eager.wasted_share or 0.0)} without the pause); keeping the prefix {prefix}."
     )
     return first, second
 

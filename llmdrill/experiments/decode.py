@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from llmdrill.estimate.explain import figure
-from llmdrill.estimate.flops import matmul_parameters, mbu_share, mfu_share
-from llmdrill.estimate.kv_cache import kv_cache_bytes
-from llmdrill.estimate.memory import bytes_per_value, ideal_weights_bytes
+from llmdrill.estimate.flops import mbu_share, mfu_share
+from llmdrill.experiments.floors import Floors
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
 from llmdrill.units import format_bytes, format_seconds, format_share
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
     from llmdrill.lab.cycle_run import DecodeOptions, DecodeRun
 
 BOUND_BY_MEMORY_SHARE: Final = 0.6  # of MBU: from here on reading is most of a step
+DOUBTFUL_SHARE: Final = 1.1  # of MBU: nothing reads so much faster than plain reading
 CHEAPER: Final = 1.5  # times a decoded token takes a token of the prompt
 MS_PER_S: Final = 1000.0
 TEXT_WIDTH: Final = 76
 NO_BREAK: Final = "\u00a0"
-RANDOM_NOTE: Final = "random weights: latency and memory only, so no text is shown"
 
 
 def measure_decode(
@@ -56,7 +55,7 @@ def measure_decode(
 
     started = now()
     run, machine = run_decode(options, seed=seed, say=say, now=now), this_machine()
-    findings = tuple(_findings(run, Ceilings(run)))
+    findings = tuple(_findings(run, floors_of(run)))
     return Experiment(
         name="decode",
         title="One token at a time: what a step costs, and what bounds it",
@@ -72,58 +71,31 @@ def measure_decode(
     )
 
 
-class Ceilings:
-    """What closed forms say of this model, and the ceilings that were measured beside it."""
-
-    def __init__(self, run: DecodeRun) -> None:
-        self.record = record_of(run.decoder.shape)
-        self.bandwidth_bytes_per_s = median(run.rounds.bandwidth_bytes_per_s)
-        self.peak_flops_per_s = median(run.rounds.peak_flops_per_s)
-        self._bits, self._cached_bytes = 8 * bytes_per_value(run.precision), bytes_per_value(run.prompt_precision)
-
-    def step_bytes(self, *, context_tokens: float) -> float:
-        """Return the bytes that a step has to read: the weights it multiplies with, keys and values."""
-        weights = ideal_weights_bytes(parameters=matmul_parameters(self.record), bits=self._bits)
-        attention = self.record.attention
-        return weights + kv_cache_bytes(attention, context_tokens=context_tokens, bytes_per_value=self._cached_bytes)
-
-    def step_bytes_filled(self, *, context_tokens: float) -> str:
-        """Return the formula of ``step_bytes`` with the numbers put in."""
-        weights, shape = matmul_parameters(self.record), self.record.attention
-        cache = f"2 × {shape.layers} × {shape.kv_heads} × {shape.head_dim} × {self._cached_bytes:g}"
-        value = self.step_bytes(context_tokens=context_tokens)
-        return (
-            f"parameters × bits / 8 + 2 × layers × kv_heads × head_dim × bytes × context = {figure(weights)} ×"
-            f" {self._bits:g} / 8 + {cache} × {figure(context_tokens)} = {figure(value)} B"
-        )
-
-    def step_s(self, *, context_tokens: float) -> float:
-        """Return the floor of a step: its bytes over the bandwidth."""
-        return self.step_bytes(context_tokens=context_tokens) / self.bandwidth_bytes_per_s
-
-    def prefill_s(self, *, tokens: int) -> float:
-        """Return the floor of prefill: its operations over the peak."""
-        return prompt_flops(self.record, tokens=tokens) / self.peak_flops_per_s
+def floors_of(run: DecodeRun) -> Floors:
+    """Return what closed forms say of the model, under the ceilings that were measured beside it."""
+    rounds = run.rounds
+    ceilings = median(rounds.bandwidth_bytes_per_s), median(rounds.peak_flops_per_s)
+    return Floors(record_of(run.decoder.shape), run.precision, run.prompt_precision, *ceilings)
 
 
-def _findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
+def _findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     from llmdrill.lab.cycle_run import TOKENIZE_REPEATS
 
     age = "from the start of the process, imports and loading included; torch reads the prompt"
     yield Finding("first_token_s", run.first_token_s, n=1, note=age)
     if run.prompt.tokenizer is not None:
         yield Finding("tokenize_ms", run.tokenize_s * MS_PER_S, n=TOKENIZE_REPEATS)
-    yield from _request_findings(run, ceilings)
-    yield from _test_findings(run, ceilings)
-    yield from _bound_findings(run, ceilings)
+    yield from _request_findings(run, floors)
+    yield from _test_findings(run, floors)
+    yield from _bound_findings(run, floors)
 
 
-def _request_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
+def _request_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     requests, read = run.rounds.requests, len(run.prompt_ids)
     context = read + run.options.output_tokens // 2
-    flops, peak = prompt_flops(ceilings.record, tokens=read), ceilings.peak_flops_per_s
-    floor_s, step_s = ceilings.prefill_s(tokens=read), ceilings.step_s(context_tokens=context)
-    size, bandwidth = ceilings.step_bytes(context_tokens=context), ceilings.bandwidth_bytes_per_s
+    flops, peak = prompt_flops(floors.record, tokens=read), floors.peak_flops_per_s
+    floor_s, step_s = floors.prefill_s(tokens=read), floors.step_s(context_tokens=context)
+    size, bandwidth = floors.step_bytes(context_tokens=context), floors.bandwidth_bytes_per_s
     yield _spread(
         "ttft_ms",
         [one.ttft_s * MS_PER_S for one in requests],
@@ -143,28 +115,28 @@ def _request_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
         yield Finding(f"itl_p{share}_ms", float(np.percentile(gaps, share)), n=len(gaps))
 
 
-def _test_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
+def _test_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     read, written = run.options.prompt_test_tokens, run.options.generation_test_tokens
-    prompt_s, step_s = ceilings.prefill_s(tokens=read), ceilings.step_s(context_tokens=written / 2)
+    prompt_s, step_s = floors.prefill_s(tokens=read), floors.step_s(context_tokens=written / 2)
     yield _spread(
         f"pp{read}_tokens_per_s",
         [read / seconds for seconds in run.rounds.prompt_test_s],
         predicted=read / prompt_s,
-        formula=f"tokens / (FLOP / peak) = {read} / ({prompt_flops(ceilings.record, tokens=read):.4g} /"
-        f" {ceilings.peak_flops_per_s:.4g}) = {figure(read / prompt_s)}",
+        formula=f"tokens / (FLOP / peak) = {read} / ({prompt_flops(floors.record, tokens=read):.4g} /"
+        f" {floors.peak_flops_per_s:.4g}) = {figure(read / prompt_s)}",
         note="llama-bench's pp: random tokens, empty cache",
     )
     yield _spread(
         f"tg{written}_tokens_per_s",
         [written / seconds for seconds in run.rounds.generation_test_s],
         predicted=1 / step_s,
-        formula=f"bandwidth / step_bytes at {figure(written / 2)} tokens = {ceilings.bandwidth_bytes_per_s:.4g} /"
-        f" {ceilings.step_bytes(context_tokens=written / 2):.4g} = {figure(1 / step_s)}",
+        formula=f"bandwidth / step_bytes at {figure(written / 2)} tokens = {floors.bandwidth_bytes_per_s:.4g} /"
+        f" {floors.step_bytes(context_tokens=written / 2):.4g} = {figure(1 / step_s)}",
         note="llama-bench's tg: one token at a time from an empty cache",
     )
 
 
-def _bound_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
+def _bound_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     """Yield what bounds a step and a prompt, and how near both come; each share is taken within its own round."""
     rounds, context = run.rounds, len(run.prompt_ids) + run.options.output_tokens // 2
     pairs = zip(rounds.requests, rounds.bandwidth_bytes_per_s, strict=True)
@@ -173,7 +145,7 @@ def _bound_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
         for request, bandwidth in pairs
     ]
     read = run.options.prompt_test_tokens
-    flops_per_token = prompt_flops(ceilings.record, tokens=read) / read
+    flops_per_token = prompt_flops(floors.record, tokens=read) / read
     tests = zip(rounds.prompt_test_s, rounds.peak_flops_per_s, strict=True)
     busy = [
         mfu_share(flops_per_token=flops_per_token, tokens_per_s=read / seconds, peak_flops_per_s=peak)
@@ -182,8 +154,8 @@ def _bound_findings(run: DecodeRun, ceilings: Ceilings) -> Iterator[Finding]:
     yield Finding(
         "step_bytes",
         float(run.step_bytes),
-        predicted=ceilings.step_bytes(context_tokens=context),
-        formula=ceilings.step_bytes_filled(context_tokens=context),
+        predicted=floors.step_bytes(context_tokens=context),
+        formula=floors.step_bytes_filled(context_tokens=context),
         n=1,
         note="of the tensors a step reads; the formula leaves out norms, scales and padding",
     )
@@ -249,10 +221,15 @@ def _meaning(run: DecodeRun, *, used_share: float) -> tuple[str, str]:
     tpot_s = median(one.tpot_s for one in rounds.requests)
     step = f"A decode step reads {format_bytes(run.step_bytes)} and took {format_seconds(tpot_s)}"
     pace = f"{step}, {format_share(used_share)} of the pace of plain reading"
-    if used_share >= BOUND_BY_MEMORY_SHARE:
+    if used_share > DOUBTFUL_SHARE:
+        first = f"{pace}: more than can be, so something else took the machine's time; run it again when it is idle."
+    elif used_share >= BOUND_BY_MEMORY_SHARE:
         first = f"{pace}: memory bounds it, so fewer bytes a weight would make it faster."
     else:
-        first = f"{pace}: most of the step is not reading but arithmetic, dispatch and threads waiting for each other."
+        rest = format_share(1 - used_share)
+        first = (
+            f"{pace}: {rest} of the step is not reading but arithmetic, dispatch and threads waiting for each other."
+        )
     token_s = median(rounds.prompt_test_s) / read
     ratio = tpot_s / token_s
     pace = f"A token of a prompt took {format_seconds(token_s)}, a token of the answer {ratio:.3g} times that"
@@ -278,7 +255,7 @@ def _inputs(run: DecodeRun) -> dict[str, object]:
 
 def _notes(run: DecodeRun) -> Iterator[str]:
     if run.decoder.random_weights:
-        yield RANDOM_NOTE
+        yield f"{RANDOM_WEIGHTS_NOTE}, so no text is shown"
     if run.torch_because:
         yield f"decoded by torch: {run.torch_because}"
     yield (

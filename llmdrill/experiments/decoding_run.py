@@ -83,11 +83,12 @@ def small_model_plan(scenario: Scenario, design: Design) -> SmallModelPlan:
 
 def measure_completion(scenario: Scenario, design: Design, *, seed: int) -> Measurement:
     """Run the design's prompts through a real decoder on this machine, complete real lines, answer a typing trace."""
-    from llmdrill.lab.completion_figures import measure_small_model
     from llmdrill.lab.decode_run import measure_decoding
 
     busy = _busy_note()
     measured = measure_decoding(decoding_config(scenario, design), seed=seed)
+    from llmdrill.lab.completion_figures import measure_small_model  # needs torch, which the line above asks for
+
     small = measure_small_model(small_model_plan(scenario, design), seed=seed)
     return replace(
         measured,

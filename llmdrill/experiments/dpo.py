@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,23 +16,28 @@ from llmdrill.table import Table
 from llmdrill.units import format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from llmdrill.lab.dpo import DpoOptions, DpoRun, Tuned
     from llmdrill.lab.dpo_sample import Judged
+    from llmdrill.lab.dpo_train import Preferences
 
 RESAMPLES: Final = 2000
 SMOOTHED_STEPS: Final = 5
 EVEN: Final = 0.5  # of wins: as good as the reference
-NOTES: Final = (
-    "prompts for training are cut from modules that the model was trained on, those for judging from held-out modules",
-    "nothing that the model wrote was run: lines are parsed, names looked up, sums evaluated from the syntax tree",
-    "a verifier rewards what it checks: exact match and length beside it show what it does not check",
+FEWEST_PROMPTS: Final = 10  # of fewer a bootstrap calls certain what is chance
+NOT_RUN: Final = (
+    "nothing that the model wrote was run: lines are parsed, names looked up, sums evaluated from their syntax tree"
 )
 VERIFIED: Final = {
     "parses": "the line parses as one statement",
-    "names": "the line parses, and every name it reads stood in the file before or is a builtin",
+    "names": "the line parses, and every name it reads stood in the file before (be it in a comment) or is a builtin",
     "sums": "`assert a + b == …` is finished so that it holds",
+}
+GAMED: Final = {
+    "parses": "a line ended at once, a comment or any string passes",
+    "names": "a line ended at once, a comment, any string or any attribute passes",
+    "sums": "repeating the left side passes",
 }
 
 
@@ -42,7 +48,7 @@ def measure_dpo(
     say: Callable[[str], None] = lambda _: None,
     now: Callable[[], float] = time.perf_counter,
 ) -> Experiment:
-    """Train the embedded model by DPO and by reward, and set its KL beside the least that such a gain takes.
+    """Train a model by DPO and by reward, and set its KL beside the least that such a gain takes.
 
     Raises:
         MissingExtraError, ModelFileError, UsageError: As ``run_dpo`` says.
@@ -67,7 +73,7 @@ def measure_dpo(
         meaning=_meaning(run, seed=seed),
         machine=machine,
         protocol=Protocol(seed, 0, 1, machine.threads, now() - started),
-        notes=(f"right means: {VERIFIED[options.verifier]}", *NOTES),
+        notes=tuple(_notes(options)),
     )
 
 
@@ -76,8 +82,9 @@ def least_kl_nats(*, before_share: float, after_share: float) -> float:
 
     Formula:
         after * ln(after / before) + (1 - after) * ln((1 - after) / (1 - before))
-        reached by the optimum of reward minus beta * KL, which multiplies every right completion's probability by
-        exp(1 / beta) and divides by the sum.
+        (the KL of right or wrong alone, which that of whole completions cannot be less than) reached by the optimum of
+        reward minus beta * KL, which multiplies every right completion's probability by exp(1 / beta) and divides by
+        the sum.
 
     Args:
         before_share: Of the reference's completions that are right, above 0 and under 1 unless nothing changes.
@@ -108,41 +115,69 @@ def least_kl_nats(*, before_share: float, after_share: float) -> float:
 
 def _inputs(options: DpoOptions) -> dict[str, object]:
     return {
-        "model": "embedded",
+        "model": options.model or "embedded",
         "verifier": options.verifier,
         "prompts": options.prompts,
         "held_out_prompts": options.held_out_prompts,
         "completions_each": options.each,
         "betas": list(options.betas),
+        "headline_beta": middle_beta(options.betas),
         "epochs": options.epochs,
         "reward_beta": options.reward_beta,
         "learning_rate": options.rate,
     }
 
 
-def chosen(run: DpoRun) -> Tuned:
-    """Return the training of the middle beta, which the headline figures are of."""
-    return sorted(run.tuned, key=lambda one: one.beta)[len(run.tuned) // 2]
+def middle_beta(betas: Sequence[float]) -> float:
+    """Return the beta that the headline figures are of: chosen before anything is trained, not by what came out."""
+    return sorted(betas)[len(betas) // 2]
+
+
+def headline(run: DpoRun) -> Tuned:
+    """Return the training of the middle beta."""
+    return next(one for one in run.tuned if one.beta == middle_beta(run.options.betas))
 
 
 def _findings(run: DpoRun, *, seed: int) -> Iterator[Finding]:
-    middle = chosen(run)
+    middle = headline(run)
     yield Finding("pairs", float(run.pairs), n=run.drawn, note="of prompts with a right and a wrong completion")
     yield _right("right_before_share", run.before, seed=seed)
     yield _right("right_after_dpo_share", middle.judged, seed=seed)
     yield _right("right_after_reward_share", run.rewarded, seed=seed)
     yield from _against("dpo", middle.judged, run, seed=seed)
     yield from _against("reward", run.rewarded, run, seed=seed)
-    first, last = middle.steps[0], middle.steps[-1]
+    formula = "-ln sigmoid(0) = ln 2: nothing has moved yet"
+    first = middle.first
+    yield Finding("dpo_first_loss_nats", first.loss_nats, math.log(2), n=first.pairs, formula=formula)
+    yield from _preferred("dpo", middle.trained_on, "pairs it was trained on, after training")
+    yield from _preferred("dpo_held_out", middle.held_out, "pairs of held-out prompts")
+    yield Finding("dpo_train_s", middle.seconds, note="without judging")
+    yield Finding("reward_train_s", run.reward_seconds, note="drawing included, without judging")
+
+
+def _preferred(name: str, found: Preferences | None, note: str) -> Iterator[Finding]:
+    """Yield the DPO loss, and the share of pairs that the implicit reward puts in the right order."""
+    from llmdrill.lab.classify_metrics import wilson_interval
+
+    if found is None:
+        yield Finding(f"{name}_loss_nats", None, note=f"no {note}")
+        yield Finding(f"{name}_preferred_share", None, note=f"no {note}")
+        return
+    n, share = found.pairs, found.preferred_share
+    interval = wilson_interval(successes=share * n, n=n)
     yield Finding(
-        "dpo_first_loss_nats", first.loss, math.log(2), n=1, formula="-ln sigmoid(0) = ln 2: nothing has moved yet"
+        f"{name}_loss_nats", found.loss_nats, n=n, weights_matter=True, note=f"of {note}; ln 2 is no preference"
     )
-    yield Finding("dpo_last_loss_nats", last.loss, n=1, weights_matter=True)
     yield Finding(
-        "dpo_preferred_share", last.preferred_share, n=1, weights_matter=True, note="of the last step's pairs"
+        f"{name}_preferred_share",
+        share,
+        None,
+        interval.low,
+        interval.high,
+        n,
+        weights_matter=True,
+        note=f"of {note}: the right one has the larger implicit reward; 95 %, Wilson",
     )
-    yield Finding("dpo_train_s", middle.seconds, note="judging included")
-    yield Finding("reward_train_s", run.reward_seconds)
 
 
 def _right(name: str, judged: Judged, *, seed: int) -> Finding:
@@ -164,17 +199,18 @@ def _against(name: str, judged: Judged, run: DpoRun, *, seed: int) -> Iterator[F
     note = "right against the reference's draw on the same prompt, a tie half; 95 %, bootstrap over prompts"
     yield _bootstrapped(f"{name}_win_share", list(judged.wins), note, seed)
     before, after = run.before.right_share, judged.right_share
-    least = least_kl_nats(before_share=before, after_share=after)
-    yield Finding(
-        f"{name}_kl_nats",
-        judged.kl_nats,
-        least if math.isfinite(least) else None,
-        n=sum(len(row) for row in judged.right),
-        formula=f"least for {format_share(before)} → {format_share(after)}: a ln(a/b) + (1-a) ln((1-a)/(1-b))",
-        weights_matter=True,
-        note="per completion, from the policy to the reference",
-    )
+    formula = f"least for {format_share(before)} → {format_share(after)}: a ln(a/b) + (1-a) ln((1-a)/(1-b))"
+    note = "KL(policy || reference) of a completion; 95 %, bootstrap over prompts"
+    kl = _bootstrapped(f"{name}_kl_nats", list(judged.kl_by_prompt), note, seed)
+    least = _least(run, judged)
+    yield kl if least is None else replace(kl, predicted=least, formula=formula)
     yield Finding(f"{name}_exact_share", judged.exact_share, weights_matter=True, note=_before(run.before.exact_share))
+    yield Finding(
+        f"{name}_empty_share",
+        judged.empty_share,
+        weights_matter=True,
+        note=f"ended at once, or a comment; before: {format_share(run.before.empty_share)}",
+    )
     yield Finding(
         f"{name}_mean_tokens",
         judged.mean_tokens,
@@ -191,11 +227,16 @@ def _beta_table(run: DpoRun, *, seed: int) -> Table:
     rows = []
     for one in run.tuned:
         win = _bootstrapped("win", list(one.judged.wins), "", seed)
-        least = least_kl_nats(before_share=run.before.right_share, after_share=one.judged.right_share)
-        kl = one.judged.kl_nats
-        rows.append((one.beta, one.judged.right_share, win.measured, win.low, win.high, kl, least, one.steps[-1].loss))
+        kl, least, loss = one.judged.kl_nats, _least(run, one.judged), one.trained_on.loss_nats
+        rows.append((one.beta, one.judged.right_share, win.measured, win.low, win.high, kl, least, loss))
     columns = ("beta", "right_share", "win_share", "low_share", "high_share", "kl_nats", "least_kl_nats", "loss_nats")
     return Table("beta", columns, tuple(rows), note="low and high: 95 % of the win share, bootstrap over prompts")
+
+
+def _least(run: DpoRun, judged: Judged) -> float | None:
+    """Return the least KL for what was gained; None where no finite one would do."""
+    least = least_kl_nats(before_share=run.before.right_share, after_share=judged.right_share)
+    return least if math.isfinite(least) else None
 
 
 def _reward_table(run: DpoRun) -> Table:
@@ -240,24 +281,44 @@ def _frontier_picture(run: DpoRun) -> Picture:
 
 
 def _meaning(run: DpoRun, *, seed: int) -> tuple[str, str]:
-    middle, before, after = chosen(run).judged, run.before, run.rewarded
+    middle, before, after = headline(run).judged, run.before, run.rewarded
     first = (
-        f"DPO on {run.pairs} pairs the model wrote itself {_effect(middle, seed)}: on held-out prompts "
+        f"DPO on {_many(run.pairs, 'pair')} that the model wrote itself {_effect(middle, seed)}: on held-out prompts "
         f"{format_share(middle.right_share)} are right, {format_share(before.right_share)} before, at "
         f"{middle.kl_nats:.2f} nats a completion from the model as it was."
     )
+    shares = f"{format_share(after.exact_share)} of the lines are what was written ({format_share(before.exact_share)}"
     second = (
-        f"{len(run.reward_steps)} steps on the reward itself {_effect(after, seed)} ({format_share(after.right_share)} "
-        f"right at {after.kl_nats:.2f} nats), with {after.mean_tokens:.1f} tokens a line where there were "
-        f"{before.mean_tokens:.1f}, and {format_share(after.exact_share)} of the lines are what was written "
-        f"({format_share(before.exact_share)} before): a verifier pays for what it checks."
+        f"Reward training for {_many(len(run.reward_steps), 'step')} {_effect(after, seed)} "
+        f"({format_share(after.right_share)} right at {after.kl_nats:.2f} nats), with {after.mean_tokens:.1f} tokens a "
+        f"line where there were {before.mean_tokens:.1f}, and {shares} before): a verifier pays for what it checks, and"
+        " for nothing else."
     )
     return first, second
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _notes(options: DpoOptions) -> Iterator[str]:
+    yield f"right means: {VERIFIED[options.verifier]}"
+    yield f"and can be had cheaply: {GAMED[options.verifier]}; exact match, empty share and length show whether it was"
+    yield NOT_RUN
+    if options.verifier == "sums":
+        yield "no sum that is asked for in training is asked for in judging"
+    else:
+        yield "prompts for training are cut from modules that are not held out, those for judging from held-out modules"
+        if options.model is not None:
+            yield "this model may have seen both: they are public"
+    yield "one seed and one rate each, not searched for; the headline's beta is the middle one, not the best"
 
 
 def _effect(judged: Judged, seed: int) -> str:
     """Say whether a policy beats the reference by more than chance."""
     win = _bootstrapped("win", list(judged.wins), "", seed)
-    if win.low is not None and win.low > EVEN:
+    if win.n >= FEWEST_PROMPTS and win.low is not None and win.low > EVEN:
         return "helps"
-    return "hurts" if win.high is not None and win.high < EVEN else "changes nothing that so few prompts could show"
+    if win.n >= FEWEST_PROMPTS and win.high is not None and win.high < EVEN:
+        return "hurts"
+    return "changes nothing that so few prompts could show"

@@ -16,7 +16,7 @@ from llmdrill.estimate.flops import decode_flops
 from llmdrill.estimate.kv_cache import cache_bytes_per_value, explain_kv_cache, kv_cache_bytes
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
 from llmdrill.units import format_bytes, format_share
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT_TOKENS: Final = 1024
 COMFORTABLE_BYTES: Final = 64 << 20  # half of it, as in the sweep, is still readable in a process's memory
 ROWS_SHOWN: Final = 12
-LARGER: Final = 2.0  # times: from here on the FLOPs do not explain the time
+LARGER: Final = 2.0  # times: from here on one ratio does not explain the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _byte_findings(main: CachePoint, seen: CacheBytes) -> Iterator[Finding]:
     yield Finding("formula_bytes", form.value, note="the closed form itself: nothing is measured here")
     yield Finding("tensor_bytes", float(seen.tensor_bytes), form.value, n=1, formula=form.filled)
     grown = None if seen.rss_bytes is None else float(seen.rss_bytes)
-    note = "growth of a fresh process while every position was written"
+    note = "growth of a fresh process while every position was written, all pages of the cache untouched before"
     yield Finding("rss_bytes", grown, form.value, n=1, note=note if grown is not None else f"{note}: not told here")
 
 
@@ -168,16 +168,16 @@ def _race_findings(ran: Race, forms: _Forms) -> Iterator[Finding]:
     flops, again = forms.cached[-1], forms.uncached[-1]
     yield Finding(
         "speed_up_ratio",
-        median(ratios),
+        ran.speed_up_ratio,
         again / flops,
         min(ratios),
         max(ratios),
         len(ratios),
         f"FLOP without / with the cache = {again:.4g} / {flops:.4g} = {figure(again / flops)}",
-        note="at the longest output; low and high are the worst and the best repeat",
+        note="of the medians at the longest output; low and high are the worst and the best repeat",
     )
     crossover = None if ran.crossover_tokens is None else float(ran.crossover_tokens)
-    note = "output tokens from which on the cache is faster; predicted: from which on it saves FLOPs"
+    note = "output tokens from which on the cache is faster, at least 2; predicted: from which on it saves FLOPs"
     yield Finding("crossover_tokens", crossover, forms.crossover_tokens, n=len(ratios), note=note)
     same = sum(ran.same_tokens) / len(ran.same_tokens)
     note = "of repeats in which both ways chose the same tokens"
@@ -255,14 +255,16 @@ def _race_meaning(ran: Race, forms: _Forms) -> str:
             f"After {count} tokens generation without the cache was still not slower ({tokens} came out): at this size"
             " a pass costs its dispatch, not its arithmetic."
         )
-    ratio = ran.median_s(cached=False)[-1] / ran.median_s(cached=True)[-1]
+    ratio = ran.speed_up_ratio
     first = (
         f"From output token {ran.crossover_tokens} on the cache is faster, and after {count} tokens {ratio:.3g} times"
+        f" as fast ({tokens} came out) at {saved:.3g} times fewer FLOPs"
     )
-    first = f"{first} as fast ({tokens} came out) at {saved:.3g} times fewer FLOPs"
-    if saved < LARGER * ratio:
-        return f"{first}: what is saved is arithmetic that grows with the square of the length."
-    return f"{first}: a pass over one token is bound by reading weights and by dispatch, not by its arithmetic."
+    if saved >= LARGER * ratio:
+        return f"{first}: a pass over one token is bound by reading weights and by dispatch, not by its arithmetic."
+    if ratio >= LARGER * saved:
+        return f"{first}: more than arithmetic explains, so look at the spread before you believe it."
+    return f"{first}: what is saved is arithmetic that grows with the square of the length."
 
 
 def _inputs(options: KvOptions, main: CachePoint, prompt: str) -> dict[str, object]:
@@ -281,7 +283,7 @@ def _notes(points: dict[str, CachePoint], seen: dict[str, CacheBytes], *, random
     from llmdrill.lab.kv_run import READABLE_BYTES
 
     if random_weights:
-        yield "random weights: latency and memory only"
+        yield RANDOM_WEIGHTS_NOTE
     small = [name for name, point in points.items() if point.needed_bytes < READABLE_BYTES]
     if small:
         names = ", ".join(small)

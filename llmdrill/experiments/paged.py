@@ -12,7 +12,7 @@ from llmdrill.errors import UsageError
 from llmdrill.estimate.kv_cache import BLOCK_TOKENS
 from llmdrill.experiments.paged_findings import paged_findings, queue_table, sharing_table
 from llmdrill.experiments.paged_forms import PagedForms
-from llmdrill.experiments.result import Experiment, Protocol
+from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.units import format_bytes, format_share
 
@@ -218,7 +218,7 @@ def _memory_meaning(forms: PagedForms, served: dict[str, Served]) -> str:
 
 def _output_meaning(served: dict[str, Served], prefix: Sharing, samples: Sharing, steps: StepRun) -> str:
     agreed = [*(one.agreement for one in served.values()), prefix.agreement, samples.agreement]
-    preempted = sum(one.run.preemptions for one in served.values())
+    swapped, again = (served[name].run.preemptions for name in ("paged, swap", "paged, recompute"))
     saved = 1 - prefix.shared_bytes / prefix.unshared_bytes
     shared = f"a shared prefix saved {format_share(saved) if saved > 0 else 'none'} of the cache"
     worst = min(each.equal_share for each in agreed)
@@ -229,8 +229,9 @@ def _output_meaning(served: dict[str, Served], prefix: Sharing, samples: Sharing
     same = "every answer has the very tokens that the contiguous cache gives"
     if steps.logit_difference > TOLERANCE:
         same = f"{same}, but logits differ by up to {steps.logit_difference:.2g}"
-    if preempted:
-        return f"The pool ran full {preempted} times and blocks were given up, {shared}, and still {same}."
+    if swapped or again:
+        given_up = f"had to give up a request's blocks {swapped} × by swapping, {again} × by recomputing"
+        return f"The pool ran full and {given_up}; {shared}, and still {same}."
     return f"The pool never ran full, {shared}, and {same}."
 
 
@@ -249,10 +250,10 @@ def _inputs(options: PagedOptions, work: PagedWork) -> dict[str, object]:
 
 def _notes(options: PagedOptions, *, random_weights: bool) -> Iterator[str]:
     if random_weights:
-        yield "random weights: latency and memory only"
+        yield RANDOM_WEIGHTS_NOTE
     yield (
         f"contiguous is the same engine with blocks of {options.longest_tokens} tokens, the longest request allowed;"
-        " all pools have as many bytes, and every queue is served with continuous batching by the torch engine"
+        " all pools are cut from as many bytes, and every queue is served with continuous batching by the torch engine"
     )
     yield (
         "this engine gathers a sequence's blocks before it attends, where the paper's kernel reads them in place:"

@@ -71,7 +71,8 @@ class PagedForms:
         """Return the formula of ``sequences`` with the numbers put in."""
         tokens = self.mean_tokens if paged else self.options.longest_tokens
         one = self._bytes(tokens, block_tokens=self.options.block_tokens if paged else 1)
-        return f"⌊pool / cache of {tokens:.4g} tokens⌋ = ⌊{figure(self.pool_bytes)} / {figure(one)}⌋"
+        fit, most = f"⌊{figure(self.pool_bytes)} / {figure(one)}⌋", self.options.requests
+        return f"⌊pool / cache of {tokens:.4g} tokens⌋, at most {most} = {fit} = {self.sequences(paged=paged)}"
 
     def unshared_bytes(self, lengths: Sequence[int]) -> float:
         """Return the bytes of sequences that hold all their blocks alone."""

@@ -13,7 +13,7 @@ from llmdrill.estimate.caching import prefill_saved_s
 from llmdrill.estimate.explain import figure
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
 
@@ -182,8 +182,9 @@ def _meaning(options: PrefixOptions, record: ModelRecord, hits: Sequence[PrefixH
     ratio, predicted = none.median_s / hit.median_s, 1 / _left_share(options, record, hit.cached_tokens)
     held = f"With {hit.cached_tokens} of {options.prompt_tokens} tokens cached the first token came"
     pace = f"{held} {ratio:.3g} times as fast" if ratio > 1 else f"{held} no sooner"
-    least = f"a pass over one token still takes {last.median_s * MS_PER_S:.3g} ms"
-    first = f"{pace}, where the FLOPs left promise {predicted:.3g} times: {least}, whatever is cached."
+    least = f"with all but one token cached it still took {last.median_s * MS_PER_S:.3g} ms"
+    promised = f"{pace}, where the FLOPs left promise {predicted:.3g} times"
+    first = f"{promised}: {least}." if ratio < predicted else f"{promised}; {least}."
     apart = max(one.logit_difference for one in hits)
     if apart <= TOLERANCE:
         return (
@@ -207,7 +208,7 @@ def _inputs(options: PrefixOptions, prompt: str) -> dict[str, object]:
 
 def _notes(options: PrefixOptions, *, random_weights: bool) -> Iterator[str]:
     if random_weights:
-        yield "random weights: latency and memory only"
+        yield RANDOM_WEIGHTS_NOTE
     yield (
         "TTFT is the time to find the common beginning, read the rest and choose the first token; no network, no queue,"
         " no tokenizer"

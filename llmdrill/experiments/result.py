@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from llmdrill.measurement import Machine
     from llmdrill.picture import Picture
     from llmdrill.table import Table
+
+RANDOM_WEIGHTS_NOTE: Final = "random weights: latency and memory only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,22 @@ class Finding:
 
     @property
     def error_share(self) -> float | None:
-        """Return how far the prediction is off, as a share of what was measured.
+        """Return how far the prediction is off, as a share of what was measured; None where a share says nothing.
+
+        Equal figures are exact, 0 and 0 among them; between 0, or a figure of the other sign, and another no share
+        tells how far apart they are.
 
         >>> Finding("tpot_ms", measured=10.0, predicted=8.0).error_share
         -0.2
+        >>> Finding("lost_blocks", measured=0.0, predicted=0.0).error_share
+        0.0
+        >>> Finding("lost_blocks", measured=3.0, predicted=0.0).error_share
         """
-        if self.measured is None or self.predicted is None or self.measured == 0:
+        if self.measured is None or self.predicted is None:
             return None
-        return self.predicted / self.measured - 1
+        if self.measured == self.predicted:
+            return 0.0
+        return (self.predicted - self.measured) / self.measured if self.predicted * self.measured > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

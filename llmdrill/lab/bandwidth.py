@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -47,7 +48,11 @@ class Reader:
             self._native.read(self._memory)
 
     def bytes_per_s(self, *, now: Callable[[], float] = time.perf_counter) -> float:
-        """Return the rate of one reading: as many rounds as fill ``READING_S``, at least one."""
+        """Return the rate of one reading: as many rounds as fill ``READING_S``, at least one, after one unread.
+
+        What fits a cache is there from the second round on; whatever ran before has driven it out.
+        """
+        self.read()
         rounds, start = 0, now()
         while True:
             self.read()
@@ -82,7 +87,7 @@ def read_bandwidth(
     """
     reader = Reader(size_bytes=size_bytes, threads=threads)
     reader.bytes_per_s(now=now)
-    return median(tuple(reader.bytes_per_s(now=now) for _ in range(repeats)))
+    return median(reader.bytes_per_s(now=now) for _ in range(repeats))
 
 
 def peak_flops(
@@ -100,8 +105,3 @@ def peak_flops(
         torch.nn.functional.linear(a, b)
         best = min(best, now() - start)
     return 2 * PEAK_ROWS**3 / best
-
-
-def median(values: tuple[float, ...]) -> float:
-    """Return the middle value."""
-    return float(torch.tensor(values, dtype=torch.float64).quantile(0.5))

@@ -64,7 +64,7 @@ def _torch_probes(precision: Precision) -> Iterator[Probe]:
         return Probe(name, shape, "torch", precision, passes)
 
     mid, wide = shape_of(2, 576, (9, 3), 1536, 1024), shape_of(2, 1024, (16, 4), 2816, 1024)
-    yield probe("slim", shape_of(4, 256, (4, 2), 704, 256), *prefills(*ROWS), *steps(16, 512))
+    yield probe("slim", shape_of(4, 256, (4, 4), 704, 256), *prefills(*ROWS), *steps(16, 512))
     yield probe("mid", mid, *prefills(*ROWS), *steps(16, 1000), *steps(16, sequences=4), *steps(16, sequences=16))
     yield probe("wide", wide, *prefills(*ROWS[:-1]), *steps(16), *steps(16, sequences=8), *steps(16, sequences=32))
     yield probe("heads", shape_of(2, 64, (16, 4), 64, 64), *prefills(1, 128, 512, 1024), *steps(16, 1024))
@@ -79,8 +79,8 @@ def _native_probes(precision: Precision) -> Iterator[Probe]:
         return Probe(name, shape, "native", precision, passes)
 
     wide = shape_of(2, 1024, (16, 4), 2816, 1024)
-    several = (*steps(16, sequences=4), *steps(16, sequences=16), *steps(16, sequences=32))
-    yield probe("slim", shape_of(4, 256, (4, 2), 704, 256), *steps(16, 512), *steps(16, sequences=8))
+    several = (*steps(16, sequences=8), *steps(16, sequences=16), *steps(16, sequences=32))
+    yield probe("slim", shape_of(4, 256, (4, 4), 704, 256), *steps(16, 512), *steps(16, sequences=8))
     yield probe("mid", shape_of(3, 576, (9, 3), 1536, 1024), *steps(16, 1000), *several)
     yield probe("wide", wide, *steps(16), *steps(16, sequences=8), *steps(16, sequences=32))
     yield probe("heads", shape_of(4, 64, (16, 4), 64, 64), *steps(16, 256, 1024), *steps(512, sequences=8))

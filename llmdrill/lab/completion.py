@@ -113,7 +113,6 @@ class Completer:
         lengths: Lengths,
         *,
         start_id: int | None,
-        heal: bool = True,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         context, most, room = lengths.context_tokens, lengths.max_new_tokens, decoder.shape.max_positions
@@ -123,15 +122,15 @@ class Completer:
                 f"at most {room}, this model's context"
             )
         self.tokenizer, self.vocabulary = tokenizer, Vocabulary(tokenizer, vocab=decoder.shape.vocab)
-        self.lengths, self.start_id, self.heal, self.now = lengths, start_id, heal, now
+        self.lengths, self.start_id, self.now = lengths, start_id, now
         self.session = decoder.start(sequences=1, capacity_tokens=context + most)
         self.cached: list[int] = []  # the tokens whose keys and values the session holds
 
-    def pack(self, before: str) -> Prompt:
+    def pack(self, before: str, *, heal: bool = True) -> Prompt:
         """Return the prompt for the text before the cursor.
 
-        Its beginning moves in blocks of lines, so that two keystrokes in a row share a long prefix. Tokens that the
-        next characters could change are left off and spelled again by the engine (see ``heal``).
+        Its beginning moves in blocks of lines, so that two keystrokes in a row share a long prefix. With ``heal``
+        tokens that the next characters could change are left off and spelled again by the engine.
 
         Source:
             Lundberg and Ribeiro 2023, "Prompt boundaries and token healing" (guidance documentation): drop the last
@@ -143,22 +142,23 @@ class Completer:
             *self.tokenizer.encode(window),
         ]
         kept = ids[-self.lengths.context_tokens :]
-        dropped = _unfinished(kept, self.vocabulary.bytes) if self.heal else 0
+        dropped = _unfinished(kept, self.vocabulary.bytes) if heal else 0
         healed = b"".join(self.vocabulary.bytes[token] for token in kept[len(kept) - dropped :])
         return Prompt(tuple(kept[: len(kept) - dropped]), healed)
 
-    def request(self, before: str, *, reuse: bool = True) -> Request:
+    def request(self, before: str, *, reuse: bool = True, heal: bool = True) -> Request:
         """Return a request to complete the line that ``before`` ends in; nothing has run yet.
 
         Args:
             before: Text before the cursor.
             reuse: Whether keys and values of the prefix shared with the last request are kept.
+            heal: Whether the word before the cursor is taken back (see ``pack``).
         """
-        return Request(self, before, reuse=reuse)
+        return Request(self, before, reuse=reuse, heal=heal)
 
-    def complete(self, before: str, *, reuse: bool = False) -> Completion:
+    def complete(self, before: str, *, reuse: bool = False, heal: bool = True) -> Completion:
         """Return the finished completion."""
-        request = self.request(before, reuse=reuse)
+        request = self.request(before, reuse=reuse, heal=heal)
         while not request.done:
             request.step()
         return request.completion()
@@ -170,11 +170,11 @@ class Request:
     A request that is left costs nothing more; what it wrote into the cache is the next one's prefix if it fits.
     """
 
-    def __init__(self, completer: Completer, before: str, *, reuse: bool) -> None:
+    def __init__(self, completer: Completer, before: str, *, reuse: bool, heal: bool) -> None:
         self._of, self._now = completer, completer.now
         self._started_s = self._last_s = self._now()
         self._first_s: float | None = None
-        self.prompt = completer.pack(before)
+        self.prompt = completer.pack(before, heal=heal)
         kept = _shared(completer.cached, self.prompt.ids) if reuse else 0
         self._unread = list(self.prompt.ids[min(kept, len(self.prompt.ids) - 1) :])
         self.read_tokens = len(self._unread)

@@ -11,7 +11,7 @@ import numpy as np
 from llmdrill.lab.classify_metrics import wilson_interval
 from llmdrill.lab.completion import Lengths
 from llmdrill.lab.completion_cases import draw_cases, edit_similarity, is_exact
-from llmdrill.lab.completion_run import Bench, drive_policy
+from llmdrill.lab.completion_run import Bench, drive_policies
 from llmdrill.measurement import Figure
 from llmdrill.table import Table
 
@@ -69,8 +69,9 @@ def measure_small_model(
         short = Lengths(min(context_tokens, TYPING_CONTEXT_TOKENS), plan.max_new_tokens)
         characters, rng = short.prompt_characters, np.random.default_rng(seed)
         typed = bench.typed_text(keystrokes=plan.policy.trace.keystrokes, characters=characters, rng=rng)
-        run = drive_policy(bench, short, plan.policy, typed, seed=seed, service_total_s=plan.service_total_s, now=now)
-        figures += _typing_figures(run)
+        total_s = plan.service_total_s
+        runs = drive_policies(bench, short, (plan.policy,), typed, seed=seed, service_total_s=total_s, now=now)
+        figures += _typing_figures(runs[0])
         notes.append(PACE_NOTE)
     return SmallModelFigures(tuple(figures), tuple(_table(figures)), tuple(notes))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from statistics import median
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from llmdrill.errors import UsageError
 from llmdrill.lab.bandwidth import peak_flops, read_bandwidth
 from llmdrill.lab.completion import Completer
 from llmdrill.lab.completion_cases import Case, SourceText, draw_cases, edit_similarity, is_exact
+from llmdrill.lab.cycle_run import bytes_of_step
 from llmdrill.lab.held_out import held_out_texts
 from llmdrill.lab.load_decoder import load_decoder
 from llmdrill.lab.native.engine import NativeDecoder, native_or_torch
 from llmdrill.lab.tokenizer import load_tokenizer
-from llmdrill.lab.typing_trace import DrivenTyping, Typed, TypingPolicy, TypingTrace, drive_typing, keys_of
+from llmdrill.lab.typing_trace import Typed, TypingPolicy, TypingTrace, Typist, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from llmdrill.lab.completion import Completion, Lengths
     from llmdrill.lab.decoder import Decoder
     from llmdrill.lab.tokenizer import Tokenizer
+    from llmdrill.lab.typing_trace import DrivenTyping
 
 KEY_CHARACTERS: Final = 6  # of a file for each keystroke: more than the return key brings with it on average
 LONE_EVERY: Final = 4  # requests of a trace
 LONE_REQUESTS: Final = 15  # undisturbed, for the latency that the closed form of a typing trace starts from
+CEILING_EVERY: Final = 25  # lines, so that both ceilings are read under the load that the lines ran under
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +110,7 @@ class CompletionRun:
         lines: One a case.
         keystrokes: With and without the prefix cache.
         typing: One a policy.
-        bandwidth_bytes_per_s: At which this machine reads as many bytes as a step does: the better of two readings,
-            before the lines and after them.
+        bandwidth_bytes_per_s: At which as many bytes as a step needs are read: median of readings between lines.
         peak_flops_per_s: Of a large matrix product in the precision of prefill, likewise.
     """
 
@@ -138,11 +141,14 @@ class Bench:
         self.of_trained_version = bool(held_out) and all(one.of_trained_version for one in held_out)
         self._start_id = self.tokenizer.end_of_text_id if model is None else None  # as the embedded model was trained
 
-    def completer(
-        self, lengths: Lengths, *, heal: bool = True, now: Callable[[], float] = time.perf_counter
-    ) -> Completer:
+    def completer(self, lengths: Lengths, *, now: Callable[[], float] = time.perf_counter) -> Completer:
         """Return a completer with a cache of its own."""
-        return Completer(self.decoder, self.tokenizer, lengths, start_id=self._start_id, heal=heal, now=now)
+        return Completer(self.decoder, self.tokenizer, lengths, start_id=self._start_id, now=now)
+
+    def ceilings(self, *, now: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
+        """Read the bandwidth at the size of what a step reads, and the peak of arithmetic in prefill's precision."""
+        size_bytes = bytes_of_step(self.decoder, context_tokens=0)
+        return read_bandwidth(size_bytes=size_bytes, now=now), peak_flops(now=now)
 
     def typed_text(self, *, keystrokes: int, characters: int, rng: np.random.Generator) -> Typed:
         """Return a file up to a line behind so many characters, and the keys that write what follows there.
@@ -180,44 +186,33 @@ def run_completion(
     characters = options.lengths.prompt_characters
     typed = bench.typed_text(keystrokes=options.typing.keystrokes, characters=characters, rng=rng)
     keystrokes = time_cached_keystrokes(bench, options, rng=rng, now=now)
-    typing = tuple(
-        drive_policy(bench, options.lengths, policy, typed, seed=seed, now=now)
-        for policy in _announced(policies(options.typing), say)
-    )
-    step_bytes = bench.decoder.step_bytes(context_tokens=0) if isinstance(bench.decoder, NativeDecoder) else None
-    size_bytes = step_bytes or bench.decoder.weight_bytes
-    ceilings = [(read_bandwidth(size_bytes=size_bytes, now=now), peak_flops(now=now))]
-    lines = complete_lines(bench, cases, options.lengths, say=say, now=now)
-    ceilings.append((read_bandwidth(size_bytes=size_bytes, now=now), peak_flops(now=now)))
+    typing = drive_policies(bench, options.lengths, policies(options.typing), typed, seed=seed, say=say, now=now)
+    completer = bench.completer(options.lengths, now=now)
+    completer.complete(cases[0].before)  # warm-up
+    lines: list[Line] = []
+    ceilings = []
+    for first in range(0, len(cases), CEILING_EVERY):
+        say(f"line {first + 1} of {len(cases)}")
+        ceilings.append(bench.ceilings(now=now))
+        lines += complete_lines(completer, cases[first : first + CEILING_EVERY])
     return CompletionRun(
         options=options,
         decoder=bench.decoder,
         reason=bench.reason,
         of_trained_version=bench.of_trained_version,
-        lines=lines,
+        lines=tuple(lines),
         keystrokes=keystrokes,
         typing=typing,
-        bandwidth_bytes_per_s=max(bandwidth for bandwidth, _ in ceilings),
-        peak_flops_per_s=max(peak for _, peak in ceilings),
+        bandwidth_bytes_per_s=median(bandwidth for bandwidth, _ in ceilings),
+        peak_flops_per_s=median(peak for _, peak in ceilings),
     )
 
 
-def complete_lines(
-    bench: Bench,
-    cases: Sequence[Case],
-    lengths: Lengths,
-    *,
-    say: Callable[[str], None] = lambda _: None,
-    now: Callable[[], float] = time.perf_counter,
-) -> tuple[Line, ...]:
-    """Complete every case with token healing and without, in turn; the cache is empty for each."""
-    healed, plain = (bench.completer(lengths, heal=heal, now=now) for heal in (True, False))
-    healed.complete(cases[0].before)  # warm-up
-    lines = []
-    for number, case in enumerate(cases, start=1):
-        say(f"line {number} of {len(cases)}")
-        lines.append(Line(case, healed.complete(case.before), plain.complete(case.before)))
-    return tuple(lines)
+def complete_lines(completer: Completer, cases: Sequence[Case]) -> Iterator[Line]:
+    """Complete every case with token healing, its cache empty, and then without healing, which reads only the rest."""
+    for case in cases:
+        healed = completer.complete(case.before)
+        yield Line(case, healed, completer.complete(case.before, reuse=True, heal=False))
 
 
 def time_cached_keystrokes(
@@ -247,33 +242,48 @@ def policies(trace: TypingTrace) -> tuple[TypingPolicy, ...]:
     )
 
 
-def drive_policy(
+def drive_policies(
     bench: Bench,
     lengths: Lengths,
-    policy: TypingPolicy,
+    policies: Sequence[TypingPolicy],
     typed: Typed,
     *,
     seed: int,
     service_total_s: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
     now: Callable[[], float] = time.perf_counter,
-) -> TypingRun:
-    """Answer the trace under one policy, with requests that are left alone timed on the same text in between.
+) -> tuple[TypingRun, ...]:
+    """Answer the trace under every policy in turn, key by key, with requests that are left alone timed in between.
 
     Args:
         bench: With the engine.
         lengths: Of prompts and completions.
-        policy: With its trace.
+        policies: With their traces, all of the same number of keystrokes.
         typed: The text.
         seed: Of the intervals.
         service_total_s: What a lone request is to take by the trace's clock; None: what it takes here.
+        say: Told how far it is.
         now: The clock.
     """
-    alone = Alone(bench.completer(lengths, now=now), reuse=policy.reuse, service_total_s=service_total_s)
+    alone = [
+        Alone(bench.completer(lengths, now=now), reuse=one.reuse, service_total_s=service_total_s) for one in policies
+    ]
     for count in range(1, min(LONE_REQUESTS, len(typed.keys)) + 1):
-        alone.time(typed.before + "".join(typed.keys[:count]))
-    completer, rng = bench.completer(lengths, now=now), np.random.default_rng(seed)
-    driven = drive_typing(completer, policy, typed, rng=rng, pace=alone.pace)
-    return TypingRun(policy, driven, alone.median_s("ttft_s"), alone.median_s("total_s"))
+        for one in alone:
+            one.time(typed.before + "".join(typed.keys[:count]))
+    typists = [
+        Typist(bench.completer(lengths, now=now), policy, typed, rng=np.random.default_rng(seed), pace=own.pace)
+        for policy, own in zip(policies, alone, strict=True)
+    ]
+    keystrokes = policies[0].trace.keystrokes
+    for key in range(keystrokes):
+        say(f"keystroke {key + 1} of {keystrokes}")
+        for typist in typists:
+            typist.press()
+    return tuple(
+        TypingRun(policy, typist.driven(), own.median_ttft_s, own.median_total_s)
+        for policy, typist, own in zip(policies, typists, alone, strict=True)
+    )
 
 
 class Alone:
@@ -295,14 +305,12 @@ class Alone:
         self._asked += 1
         if self._service_total_s is None:
             return 1.0
-        return self._service_total_s / float(np.median([one.total_s for one in self._timed[-LONE_REQUESTS:]]))
+        return self._service_total_s / median(one.total_s for one in self._timed[-LONE_REQUESTS:])
 
-    def median_s(self, figure: Literal["ttft_s", "total_s"]) -> float:
-        """Return the median over all of them."""
-        return float(np.median([getattr(one, figure) for one in self._timed]))
+    @property
+    def median_ttft_s(self) -> float:
+        return median(one.ttft_s for one in self._timed)
 
-
-def _announced(policies: Sequence[TypingPolicy], say: Callable[[str], None]) -> Iterator[TypingPolicy]:
-    for policy in policies:
-        say(f"typing: {policy.name}")
-        yield policy
+    @property
+    def median_total_s(self) -> float:
+        return median(one.total_s for one in self._timed)

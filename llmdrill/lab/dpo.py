@@ -1,7 +1,4 @@
-"""Preference training with a verifier: DPO on pairs the model wrote itself, and REINFORCE on the verifier's reward.
-
-Shapes in comments: N tokens of completions, M completions, V vocabulary.
-"""
+"""What `llmdrill lab dpo` measures: a model before and after DPO on pairs that it wrote, and after reward training."""
 
 from __future__ import annotations
 
@@ -11,31 +8,29 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from llmdrill.errors import UsageError
 from llmdrill.lab.completion_cases import SourceText
-from llmdrill.lab.dpo_lines import draw_tasks, trained_on
-from llmdrill.lab.dpo_sample import Sampler, chosen_logprobs, judge
-from llmdrill.lab.embedded import embedded_decoder
+from llmdrill.lab.dpo_lines import draw_sums, draw_tasks, trained_on
+from llmdrill.lab.dpo_sample import Sampler, judge
+from llmdrill.lab.dpo_train import pairs_of, preferences, reward, tune
 from llmdrill.lab.held_out import held_out_sums, held_out_texts
+from llmdrill.lab.load_decoder import load_decoder
+from llmdrill.lab.room import need_memory
 from llmdrill.lab.tokenizer import load_tokenizer
-from llmdrill.lab.train_forward import leaves, pack, packed_logprobs, trainable_copy
+from llmdrill.lab.train_forward import trainable_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor
+    from collections.abc import Callable, Sequence
 
     from llmdrill.lab.decoder import DecoderWeights
     from llmdrill.lab.dpo_lines import Task, Verifier
     from llmdrill.lab.dpo_sample import Drawn, Judged
-    from llmdrill.lab.shapes import DecoderShape
+    from llmdrill.lab.dpo_train import Pair, Preferences, RewardStep
+    from llmdrill.lab.tokenizer import Tokenizer
 
-PAIRS_A_STEP: Final = 16
 TRAINING_FILES: Final = 60
-SPREAD_FLOOR: Final = 1e-4  # under a group's standard deviation, so that equal rewards give no advantage
-CLIP_NORM: Final = 1.0
+TRAINING_COPIES: Final = 4  # of the weights: the policy, its gradients and AdamW's two moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,7 @@ class DpoOptions:
         rate: Of AdamW.
         context_tokens: Of a prompt, at most.
         max_new_tokens: Of a completion, at most.
+        model: A folder or hub id; None for the embedded model.
     """
 
     verifier: Verifier
@@ -69,6 +65,7 @@ class DpoOptions:
     rate: float
     context_tokens: int
     max_new_tokens: int
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if self.each < 2 or not self.betas or min(self.betas) <= 0:
@@ -76,38 +73,22 @@ class DpoOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two completions of a prompt, one right and one wrong."""
-
-    task: Task
-    right: Drawn
-    wrong: Drawn
-
-
-@dataclass(frozen=True, slots=True)
-class DpoStep:
-    """One update: the loss, and how often the policy already prefers the right one more than the reference does."""
-
-    loss: float
-    preferred_share: float
-
-
-@dataclass(frozen=True, slots=True)
 class Tuned:
-    """One DPO training."""
+    """One DPO training.
+
+    Attributes:
+        first: On the pairs of the first step, before it.
+        trained_on: On all pairs that it was trained on, after it.
+        held_out: On pairs of held-out prompts, after it; None if the reference made none there.
+        seconds: Of the training, without judging.
+    """
 
     beta: float
-    steps: tuple[DpoStep, ...]
+    first: Preferences
+    trained_on: Preferences
+    held_out: Preferences | None
     judged: Judged
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RewardStep:
-    """One update by reward: the share of completions that were right, and the KL to the reference on them."""
-
-    right_share: float
-    kl_nats: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +122,16 @@ def run_dpo(
     say: Callable[[str], None] = lambda _: None,
     now: Callable[[], float] = time.perf_counter,
 ) -> DpoRun:
-    """Draw pairs from the embedded model, train on them, train on reward instead, and judge each on held-out prompts.
+    """Draw pairs from a model, train on them, train on reward instead, and judge each on held-out prompts.
 
     Raises:
-        MissingExtraError, ModelFileError: As ``load_decoder`` says.
-        UsageError: If there are too few lines, or no prompt has a right and a wrong completion.
+        MissingExtraError, ModelFileError: As ``load_decoder`` and ``load_tokenizer`` say.
+        UsageError: If there are too few lines, no prompt has a right and a wrong completion, the tokenizer does not
+            tell its tokens' bytes, memory is short, or a training diverges.
 
     Source:
-        Rafailov et al. 2023, arXiv:2305.18290; Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300, section 4.
+        Rafailov et al. 2023, arXiv:2305.18290, section 4; Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300, section
+        4.1.
     """
     bench, rng = _Bench(options, seed=seed), np.random.default_rng(seed)
     say("drawing pairs")
@@ -159,9 +142,7 @@ def run_dpo(
     tuned = []
     for beta in options.betas:
         say(f"DPO, beta {beta:g}")
-        weights, started = trainable_copy(bench.decoder), now()
-        steps = tuple(tune(weights, bench.reference, pairs, options, beta=beta, shape=bench.decoder.shape, rng=rng))
-        tuned.append(Tuned(beta, steps, bench.judged(weights), now() - started))
+        tuned.append(bench.tuned(pairs, beta=beta, rng=rng, now=now))
     weights, started = trainable_copy(bench.decoder), now()
     reward_steps = []
     for step in reward(weights, bench.reference, bench.tasks, bench.sampler, options, rng=bench.rng):
@@ -181,143 +162,56 @@ def run_dpo(
 
 
 class _Bench:
-    """The embedded model, its prompts for training and for judging, and what it draws as it is."""
+    """A model, its prompts for training and for judging, and what it draws as it is."""
 
     def __init__(self, options: DpoOptions, *, seed: int) -> None:
-        self.decoder, tokenizer = embedded_decoder(), load_tokenizer()
+        self._options = options
+        self.decoder, tokenizer = load_decoder(options.model), load_tokenizer(options.model)
+        need_memory(TRAINING_COPIES * self.decoder.weight_bytes, what="training all weights of this model")
         self.reference, self.rng, self._each = self.decoder.weights, torch.Generator().manual_seed(seed), options.each
-        rng = np.random.default_rng(seed)
-        seen = trained_on(frozenset(held_out_sums()), files=TRAINING_FILES, rng=rng)
-        unseen = tuple(SourceText(one.path, one.text) for one in held_out_texts())
-
-        def tasks_of(texts: Sequence[SourceText], count: int) -> tuple[Task, ...]:
-            context = options.context_tokens
-            return draw_tasks(options.verifier, texts, tokenizer, tasks=count, context_tokens=context, rng=rng)
-
-        self.tasks, self._trial = tasks_of(seen, options.prompts), tasks_of(unseen, options.held_out_prompts)
-        shape, most = self.decoder.shape, options.max_new_tokens
-        self.sampler = Sampler(shape, tokenizer, options.verifier, max_new_tokens=most)
+        self.sampler = Sampler(self.decoder.shape, tokenizer, options.verifier, max_new_tokens=options.max_new_tokens)
+        self.tasks, self._trial = tasks_apart(options, tokenizer, rng=np.random.default_rng(seed))
         self._theirs = self.sampler.draw(self.reference, self._trial, each=self._each, rng=self.rng)
+        self._held_out_pairs = tuple(pairs_of(self._trial, self._theirs))
 
     def drawn(self) -> list[list[Drawn]]:
         """Return what the reference makes of the prompts for training."""
         return self.sampler.draw(self.reference, self.tasks, each=self._each, rng=self.rng)
+
+    def tuned(self, pairs: Sequence[Pair], *, beta: float, rng: np.random.Generator, now: Callable[[], float]) -> Tuned:
+        """Train on pairs from the start, and hold the result to both kinds of pairs and to held-out prompts."""
+        weights, reference, shape, started = trainable_copy(self.decoder), self.reference, self.decoder.shape, now()
+        steps = tuple(tune(weights, reference, pairs, self._options, beta=beta, shape=shape, rng=rng))
+        seconds, held_out = now() - started, self._held_out_pairs
+        return Tuned(
+            beta=beta,
+            first=steps[0],
+            trained_on=preferences(weights, reference, pairs, beta=beta, shape=shape),
+            held_out=preferences(weights, reference, held_out, beta=beta, shape=shape) if held_out else None,
+            judged=self.judged(weights),
+            seconds=seconds,
+        )
 
     def judged(self, weights: DecoderWeights) -> Judged:
         """Return what a policy makes of the held-out prompts, against the reference."""
         return judge(weights, self.reference, self._theirs, self._trial, self.sampler, rng=self.rng)
 
 
-def pairs_of(tasks: Sequence[Task], drawn: Sequence[Sequence[Drawn]]) -> Iterator[Pair]:
-    """Yield one pair of every prompt that has a right and a wrong completion: the first of each."""
-    for task, own in zip(tasks, drawn, strict=True):
-        right, wrong = ([one for one in own if one.right is wanted] for wanted in (True, False))
-        if right and wrong:
-            yield Pair(task, right[0], wrong[0])
+def tasks_apart(
+    options: DpoOptions, tokenizer: Tokenizer, *, rng: np.random.Generator
+) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """Return prompts to train on and prompts to judge on: of modules that are not held out and of such as are, or sums.
 
-
-def dpo_loss(ours: Tensor, theirs: Tensor, *, beta: float) -> Tensor:
-    """Return the DPO loss (pairs,) of log-probabilities (pairs, 2), the right completion first.
-
-    Formula:
-        -ln sigmoid(beta * ((ln π(right) - ln π_ref(right)) - (ln π(wrong) - ln π_ref(wrong))))
-        ln 2 where the policy is the reference.
-
-    Source:
-        Rafailov et al. 2023, arXiv:2305.18290, equation 7; eric-mitchell/direct-preference-optimization@5815fab2,
-        trainers.py, dpo_loss.
-
-    >>> equal = torch.tensor([[-3.0, -5.0]])
-    >>> round(float(dpo_loss(equal, equal, beta=0.1)), 4)
-    0.6931
+    Raises:
+        UsageError: If there are too few.
     """
-    rewards = beta * (ours - theirs)
-    return -functional.logsigmoid(rewards[:, 0] - rewards[:, 1])
-
-
-def tune(
-    weights: DecoderWeights,
-    reference: DecoderWeights,
-    pairs: Sequence[Pair],
-    options: DpoOptions,
-    *,
-    beta: float,
-    shape: DecoderShape,
-    rng: np.random.Generator,
-) -> Iterator[DpoStep]:
-    """Train weights in place on the pairs, in a new order each epoch, and yield every step."""
-    optimizer = _optimizer(weights, options)
-    for _ in range(options.epochs):
-        order = rng.permutation(len(pairs)).tolist()
-        for first in range(0, len(order), PAIRS_A_STEP):
-            batch = [pairs[at] for at in order[first : first + PAIRS_A_STEP]]
-            packed = pack([one.task.ids for one in batch], [[one.right.ids, one.wrong.ids] for one in batch])
-            with torch.no_grad():
-                theirs = packed.sums(chosen_logprobs(packed_logprobs(shape, reference, packed), packed.targets))
-            ours = packed.sums(chosen_logprobs(packed_logprobs(shape, weights, packed), packed.targets))  # (M,)
-            ours, theirs = ours.view(-1, 2), theirs.view(-1, 2)
-            loss = dpo_loss(ours, theirs, beta=beta).mean()
-            _update(optimizer, weights, loss)
-            moved = (ours - theirs).detach()
-            yield DpoStep(float(loss.detach()), float((moved[:, 0] > moved[:, 1]).float().mean()))
-
-
-def advantages(rewards: Tensor) -> Tensor:
-    """Return how much better than its group each completion is, of rewards (prompts, completions of each).
-
-    Formula:
-        (r - mean of the group) / standard deviation of the group; 0 where all are alike
-    Source:
-        Shao et al. 2024, arXiv:2402.03300, section 4.1.2, outcome supervision.
-
-    >>> advantages(torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])).tolist()[1]
-    [0.0, 0.0, 0.0, 0.0]
-    """
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return centred / (rewards.std(dim=1, keepdim=True, correction=0) + SPREAD_FLOOR)
-
-
-def reward(
-    weights: DecoderWeights,
-    reference: DecoderWeights,
-    tasks: Sequence[Task],
-    sampler: Sampler,
-    options: DpoOptions,
-    *,
-    rng: torch.Generator,
-) -> Iterator[RewardStep]:
-    """Train weights in place on the verifier's reward, and yield every step.
-
-    Each step draws from the policy as it is and updates once, so the ratio to the old policy is 1 and GRPO's clipped
-    objective is REINFORCE with the group's mean as baseline:
-        loss = -mean over tokens of (advantage * ln π - reward_beta * KL),  KL = π_ref / π - ln(π_ref / π) - 1.
-
-    Source:
-        Shao et al. 2024, arXiv:2402.03300, equations 3 and 4; huggingface/trl@010dd23f, docs/source/grpo_trainer.md,
-        for the mean over all tokens.
-    """
-    optimizer = _optimizer(weights, options)
-    for _ in range(options.reward_steps):
-        picked = torch.randperm(len(tasks), generator=rng)[: options.reward_prompts].tolist()
-        own = [tasks[at] for at in picked]
-        drawn = sampler.draw(weights, own, each=options.each, rng=rng)
-        rewards = torch.tensor([[float(one.right) for one in row] for row in drawn])
-        packed = pack([task.ids for task in own], [[one.ids for one in row] for row in drawn])
-        with torch.no_grad():
-            theirs = chosen_logprobs(packed_logprobs(sampler.shape, reference, packed), packed.targets)  # (N,)
-        ours = chosen_logprobs(packed_logprobs(sampler.shape, weights, packed), packed.targets)
-        gain = advantages(rewards).flatten()[packed.owner] * ours  # (N,)
-        apart = (theirs - ours).exp() - (theirs - ours) - 1
-        _update(optimizer, weights, -(gain - options.reward_beta * apart).mean())
-        yield RewardStep(float(rewards.mean()), float(apart.sum().detach()) / packed.continuations)
-
-
-def _optimizer(weights: DecoderWeights, options: DpoOptions) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(leaves(weights), lr=options.rate, weight_decay=0.0)
-
-
-def _update(optimizer: torch.optim.Optimizer, weights: DecoderWeights, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(leaves(weights), CLIP_NORM)
-    optimizer.step()
+    context, counts = options.context_tokens, (options.prompts, options.held_out_prompts)
+    if options.verifier == "sums":
+        return draw_sums(tokenizer, tasks=counts[0], held_out_tasks=counts[1], rng=rng)
+    seen = trained_on(frozenset(held_out_sums()), files=TRAINING_FILES, rng=rng)
+    unseen = tuple(SourceText(one.path, one.text) for one in held_out_texts())
+    own, theirs = (
+        draw_tasks(options.verifier, texts, tokenizer, tasks=count, context_tokens=context, rng=rng)
+        for texts, count in zip((seen, unseen), counts, strict=True)
+    )
+    return own, theirs

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Verifier = Literal["names", "parses", "sums"]
 VERIFIERS: Final = get_args(Verifier)
 FEWEST_LINES_BEFORE: Final = 20  # of a file, so that names have been bound
+DIGITS: Final = 9  # a sum's numbers are 1 to 9
+SHOWN_SUMS: Final = 3
 LARGEST: Final = 10**9  # of a number that a completion may hold: products of a few stay small
 KNOWN_ALWAYS: Final = frozenset({*dir(builtins), "self", "cls"})
 _NAME: Final = re.compile(r"[^\W\d]\w*")
@@ -141,13 +143,11 @@ def draw_tasks(
     context_tokens: int,
     rng: np.random.Generator,
 ) -> tuple[Task, ...]:
-    """Return prompts whose written continuation passes the verifier: lines of code cut between two tokens, or sums.
+    """Return prompts whose written continuation passes the verifier: lines of code cut between two tokens.
 
     Raises:
         UsageError: If the files have fewer such lines.
     """
-    if verifier == "sums":
-        return tuple(_sum(tokenizer, rng) for _ in range(tasks))
     places = [(at, line) for at, source in enumerate(texts) for line in _lines_of_code(source.text)]
     found: list[Task] = []
     for one in rng.permutation(len(places)):
@@ -176,18 +176,34 @@ def _task(text: str, number: int, tokenizer: Tokenizer, context_tokens: int, rng
         return None
     cut = int(rng.integers(1, len(ids) - 1))
     typed = tokenizer.decode(ids[:cut])
+    if not line.startswith(typed):  # cut within a character
+        return None
     start = tokenizer.encode(before[-8 * context_tokens :] + indentation)
     prompt = (*start, *ids[:cut])[-context_tokens:]
     return Task(tuple(prompt), typed, line[len(typed) :], frozenset(_NAME.findall(before + typed)))
 
 
-def _sum(tokenizer: Tokenizer, rng: np.random.Generator) -> Task:
-    """Return ``assert a + b == `` behind three that hold."""
-    pairs = rng.integers(1, 10, size=(4, 2)).tolist()
-    shown = "".join(f"assert {a} + {b} == {a + b}\n" for a, b in pairs[:3])
-    a, b = pairs[3]
+def draw_sums(
+    tokenizer: Tokenizer, *, tasks: int, held_out_tasks: int, rng: np.random.Generator
+) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """Return ``assert a + b ==`` behind three sums that hold, for training and for judging: no sum is in both.
+
+    A quarter of the 81 sums of two digits is held out; the sum that is asked for is never among the three shown.
+    """
+    sums = rng.permutation(DIGITS * DIGITS)
+    cut = len(sums) // 4
+    seen, unseen = (
+        tuple(_sum(tokenizer, rng.choice(part, SHOWN_SUMS + 1, replace=False).tolist()) for _ in range(count))
+        for part, count in ((sums[cut:], tasks), (sums[:cut], held_out_tasks))
+    )
+    return seen, unseen
+
+
+def _sum(tokenizer: Tokenizer, sums: Sequence[int]) -> Task:
+    *shown, (a, b) = [(1 + one // DIGITS, 1 + one % DIGITS) for one in sums]
     typed = f"assert {a} + {b} =="
-    return Task(tuple(tokenizer.encode(shown + typed)), typed, f" {a + b}", frozenset())
+    text = "".join(f"assert {one} + {other} == {one + other}\n" for one, other in shown) + typed
+    return Task(tuple(tokenizer.encode(text)), typed, f" {a + b}", frozenset())
 
 
 def trained_on(held_out: frozenset[str], *, files: int, rng: np.random.Generator) -> tuple[SourceText, ...]:

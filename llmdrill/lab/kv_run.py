@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.errors import UsageError
+from llmdrill.lab.room import available_bytes
 from llmdrill.units import format_bytes
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 READABLE_BYTES: Final = 32 << 20  # a smaller cache drowns in what else a process does
 PROCESSES_AT_ONCE: Final = 2
 SPARE_SHARE: Final = 0.9  # of the free memory that caches may fill
-_MEMINFO: Final = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,10 @@ def measure_caches(points: Sequence[CachePoint], *, say: Callable[[str], None] =
         UsageError: If the caches are larger than the memory that is free, or such a process fails.
 
     Source:
-        Arithmetic: two readings of /proc/self/smaps_rollup around the writing of every position.
+        Arithmetic: two readings of /proc/self/smaps_rollup around the writing of every position, in pages not yet used.
     """
     largest, free = max(point.needed_bytes for point in points) * PROCESSES_AT_ONCE, available_bytes()
-    if largest > SPARE_SHARE * free:
+    if free is not None and largest > SPARE_SHARE * free:
         raise UsageError(
             f"caches of {format_bytes(largest)} are to be filled, but {format_bytes(free)} of memory are free: ask for"
             " a smaller --context or --batch"
@@ -91,16 +89,6 @@ def measure_caches(points: Sequence[CachePoint], *, say: Callable[[str], None] =
             say(f"cache {number} of {len(points)}, each in a process of its own")
             found.append(one)
     return found
-
-
-def available_bytes() -> int:
-    """Return the memory that is free for use; where the system does not tell, all that there is."""
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:
-        lines = []
-    free = (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    return next(free, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _in_a_process(point: CachePoint) -> CacheBytes:

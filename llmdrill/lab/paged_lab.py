@@ -64,7 +64,7 @@ def serve_in_turn(
     now: Callable[[], float] = time.perf_counter,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Served]:
-    """Serve a queue from each pool in turn, so many times, and compare with every request answered alone.
+    """Serve a queue from each pool in turn, so many times after one unread, and compare with each request alone.
 
     Raises:
         UsageError: If a request cannot be served from one of the pools even alone.
@@ -76,11 +76,11 @@ def serve_in_turn(
     alone = answer_alone(decoder, requests)
     seconds: dict[str, list[float]] = {name: [] for name in pools}
     runs: dict[str, QueueRun] = {}
-    for round_ in range(1, repeats + 1):
+    for round_ in range(repeats + 1):
         for name, settings in pools.items():
-            say(f"the queue, {name}, round {round_} of {repeats}")
+            say(f"the queue, {name}, " + (f"round {round_} of {repeats}" if round_ else "warming up"))
             runs[name] = serve_queue(decoder, requests, settings, now=now)
-            seconds[name].append(runs[name].seconds)
+            seconds[name] += [runs[name].seconds] if round_ else []
     return {name: Served(run, tuple(seconds[name]), agreement(run.answers, alone)) for name, run in runs.items()}
 
 

@@ -1,7 +1,7 @@
 """What typing does to a completion service: requests sent, and those cancelled by the next keystroke.
 
-``replay_typing`` follows a trace by arithmetic, ``drive_typing`` lets a real engine answer it and leaves each request
-where the next keystroke finds it.
+``replay_typing`` follows a trace by arithmetic; a ``Typist`` lets a real engine answer it and leaves each request where
+the next keystroke finds it.
 """
 
 from __future__ import annotations
@@ -199,79 +199,80 @@ def keys_of(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\n[ \t]*|.", text))
 
 
-def drive_typing(
-    completer: Completer,
-    policy: TypingPolicy,
-    typed: Typed,
-    *,
-    rng: np.random.Generator,
-    pace: Callable[[str], float] = lambda _: 1.0,
-) -> DrivenTyping:
-    """Let an engine answer a typing trace: real requests, left between two steps when the next key is there.
+class Typist:
+    """Types a text key by key while an engine answers: a request is left between two steps when the next key is there.
 
     The trace's clock runs while the engine works, ``pace`` times as fast as it, and skips the pauses in which the
-    engine has nothing to do. A running step cannot be broken off, and one engine answers one request at a time: a
-    request waits for the step, or without cancelling for the whole requests, before it.
-
-    Args:
-        completer: On the engine.
-        policy: With the trace.
-        typed: A text, with at least as many keys as the trace has keystrokes.
-        rng: Draws the intervals, the same as ``replay_typing`` with the same seed.
-        pace: Seconds of the trace for a second of the engine, asked with the text before each request.
-
-    Raises:
-        UsageError: If there are too few keys.
+    engine has nothing to do; so several typists on one machine can take turns, key by key. A running step cannot be
+    broken off, and one engine answers one request at a time: a request waits for the step, or without cancelling for
+    the whole requests, before it.
 
     Source:
         Arithmetic on real clocks; the policy is that of ``replay_typing``.
     """
-    trace = policy.trace
-    if len(typed.keys) < trace.keystrokes:
-        raise UsageError(f"{trace.keystrokes} keystrokes, but the text to be typed has {len(typed.keys)}")
-    desk = _Desk(completer, policy, pace)
-    at_s, text = 0.0, typed.before
-    for key, interval_s in zip(typed.keys, (trace.intervals_ms(rng) / MS_PER_S).tolist(), strict=False):
-        text += key
-        desk.type(key)
-        send_s, next_s = at_s + trace.debounce_ms / MS_PER_S, at_s + interval_s
-        if send_s < next_s:
-            desk.ask(text, at_s=at_s, send_s=send_s, next_s=next_s)
-        at_s = next_s
-    return DrivenTyping(trace.keystrokes, tuple(desk.answers), desk.typed_through)
 
+    def __init__(
+        self,
+        completer: Completer,
+        policy: TypingPolicy,
+        typed: Typed,
+        *,
+        rng: np.random.Generator,
+        pace: Callable[[str], float] = lambda _: 1.0,
+    ) -> None:
+        """Sit down before an engine.
 
-class _Desk:
-    """An editor with its grey text, and the engine behind it, which is free again at ``free_s``."""
+        Args:
+            completer: On the engine.
+            policy: With the trace.
+            typed: A text, with at least as many keys as the trace has keystrokes.
+            rng: Draws the intervals, the same as ``replay_typing`` with the same seed.
+            pace: Seconds of the trace for a second of the engine, asked with the text before each request.
 
-    def __init__(self, completer: Completer, policy: TypingPolicy, pace: Callable[[str], float]) -> None:
-        self._completer, self._policy, self._pace = completer, policy, pace
-        self._free_s, self._grey = 0.0, ""
-        self.answers: list[Answer] = []
-        self.typed_through = 0
+        Raises:
+            UsageError: If there are too few keys.
+        """
+        trace = policy.trace
+        if len(typed.keys) < trace.keystrokes:
+            raise UsageError(f"{trace.keystrokes} keystrokes, but the text to be typed has {len(typed.keys)}")
+        self._completer, self._policy, self._pace, self._text = completer, policy, pace, typed.before
+        self._coming = zip(typed.keys, (trace.intervals_ms(rng) / MS_PER_S).tolist(), strict=False)
+        self._at_s, self._free_s = 0.0, 0.0  # the key to come, and the engine's next free moment
+        self._grey = ""
+        self._answers: list[Answer] = []
+        self._typed_through = 0
 
-    def type(self, key: str) -> None:
-        """Type into the grey text, or away from it."""
+    def press(self) -> None:
+        """Type the next key; if nothing follows it during the debounce, ask, and leave the request at the next key."""
+        key, interval_s = next(self._coming)
+        self._text += key
         follows = self._grey.startswith(key)
-        self.typed_through += follows
+        self._typed_through += follows
         self._grey = self._grey[len(key) :] if follows else ""
+        send_s, next_s = self._at_s + self._policy.trace.debounce_ms / MS_PER_S, self._at_s + interval_s
+        if send_s < next_s:
+            self._ask(send_s=send_s, next_s=next_s)
+        self._at_s = next_s
 
-    def ask(self, text: str, *, at_s: float, send_s: float, next_s: float) -> None:
-        """Send a request for the keystroke at ``at_s``, and leave it at ``next_s`` if that is the policy."""
+    def driven(self) -> DrivenTyping:
+        """Return what came of the keys so far."""
+        return DrivenTyping(self._policy.trace.keystrokes, tuple(self._answers), self._typed_through)
+
+    def _ask(self, *, send_s: float, next_s: float) -> None:
         begin_s = max(send_s, self._free_s)
         if self._policy.cancel and begin_s >= next_s:
-            self.answers.append(NEVER_STARTED)
+            self._answers.append(NEVER_STARTED)
             return
-        pace = self._pace(text)
-        request = self._completer.request(text, reuse=self._policy.reuse)
+        pace = self._pace(self._text)
+        request = self._completer.request(self._text, reuse=self._policy.reuse)
         limit_s = (next_s - begin_s) / pace if self._policy.cancel else math.inf
         while not request.done and request.worked_s < limit_s:
             request.step()
         self._free_s = begin_s + pace * request.worked_s
         seen = request.done and self._free_s <= next_s
-        self.answers.append(
+        self._answers.append(
             Answer(
-                waited_s=self._free_s - at_s if request.done else None,
+                waited_s=self._free_s - self._at_s if request.done else None,
                 first_token=request.written > 0,
                 seen=seen,
                 engine_s=request.worked_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmdrill.picture import Picture, Series
+    from llmdrill.picture import Picture
 
 WIDTH: Final = 78
 PLOT_COLUMNS: Final = 56
@@ -19,7 +20,8 @@ LEAST_BAR: Final = 12  # columns below which a bar gets a line of its own
 MARKS: Final = "abcdefghijklmnopqrstuvwxyz"
 SHARED: Final = "*"  # where points of several series fall on one place
 JOIN: Final = "."  # between two points of a series that has few
-FEW: Final = 16  # points that need joining to be seen as one line
+FEW_POINTS: Final = 16  # of a series: so few need joining to be seen as one line
+FEW_SERIES: Final = 3  # more of them joined would be a thicket
 
 
 def chart(picture: Picture, *, width: int = WIDTH) -> str:
@@ -98,8 +100,8 @@ def _cells(picture: Picture, xs: Sequence[float], ys: Sequence[float], columns: 
         (mark, [_cell(picture, at, xs, ys, columns) for at in zip(one.x, one.y, strict=True)])
         for mark, one in zip(MARKS, picture.series, strict=False)
     ]
-    for _, points in placed:
-        for row, column in _joins(points) if len(points) <= FEW else ():
+    for _, points in placed if len(placed) <= FEW_SERIES else ():
+        for row, column in _joins(points) if len(points) <= FEW_POINTS else ():
             cells[row][column] = JOIN
     for mark, points in placed:
         for row, column in points:
@@ -121,7 +123,7 @@ def _joins(points: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     >>> list(_joins([(0, 0), (2, 4)]))
     [(0, 1), (1, 2), (2, 3)]
     """
-    for (row, column), (next_row, next_column) in zip(points, points[1:], strict=False):
+    for (row, column), (next_row, next_column) in itertools.pairwise(points):
         steps = max(abs(next_row - row), abs(next_column - column))
         for step in range(1, steps):
             share = step / steps

@@ -13,13 +13,14 @@ LEAST_TEXT: Final = 24  # columns that a broken column of words needs to be read
 MOST_LINES: Final = 4  # of a header
 
 
-def fitted(grid: Grid, *, width: int, gap: int) -> Grid | None:
+def fitted(grid: Grid, *, width: int, gap: int, break_words: bool) -> Grid | None:
     """Return the table with as few line breaks as it needs to fit; None where breaks alone do not help.
 
     Args:
         grid: Any table.
         width: Columns of the window.
         gap: Columns between two of the table's.
+        break_words: Whether cells may be broken too; else a row stays a line, as grep and screen readers like it.
     """
     room = width - gap * (len(grid.columns) - 1)
     if sum(map(_wide, _columns(grid))) <= room:
@@ -28,7 +29,7 @@ def fitted(grid: Grid, *, width: int, gap: int) -> Grid | None:
         stacked = replace(grid, columns=tuple(_stacked(name, lines) for name in grid.columns))
         if sum(map(_wide, _columns(stacked))) <= room:
             return stacked
-    return _with_words_broken(stacked, room)
+    return _with_words_broken(stacked, room) if break_words else None
 
 
 def _with_words_broken(grid: Grid, room: int) -> Grid | None:
@@ -55,25 +56,25 @@ def _wide(column: list[str]) -> int:
 
 
 def _stacked(name: str, lines: int) -> str:
-    """Return a header on at most so many lines, as narrow as that allows; a piece of a name is never broken.
+    r"""Return a header on at most so many lines, as narrow as that allows; a piece of a name is never broken.
 
     >>> _stacked(">predicted_tokens_per_s", 2), _stacked("draft tokens", 3)
-    ('>predicted_\\ntokens_per_s', 'draft\\ntokens')
+    ('>predicted_\ntokens_per_s', 'draft\ntokens')
     """
     flush, text = (">", name[1:]) if name.startswith(">") else ("", name)
-    least = max(map(len, re.split(r"(?<=[ _])", text)))
+    least = max(1, *map(len, re.split(r"(?<=[ _])", text)))
     return flush + next(
         made for width in range(least, len(text) + 2) if (made := broken(text, width)).count("\n") < lines
     )
 
 
 def broken(text: str, width: int) -> str:
-    """Return text with line breaks after blanks and underscores, inside a word only where one is too long.
+    r"""Return text with line breaks after blanks and underscores, inside a word only where one is too long.
 
     >>> broken("continue_draft_model_speedup_ratio", 24)
-    'continue_draft_model_\\nspeedup_ratio'
+    'continue_draft_model_\nspeedup_ratio'
     >>> broken("a b", 80), broken("abcdef", 4)
-    ('a b', 'abcd\\nef')
+    ('a b', 'abcd\nef')
     """
     return "\n".join(_broken_line(line, width) for line in text.split("\n"))
 

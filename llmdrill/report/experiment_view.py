@@ -1,35 +1,52 @@
-"""An experiment as blocks: the question, predicted beside measured, pictures, what it means, and how it was run."""
+"""An experiment as blocks: the question, predicted beside measured, what it means, pictures, and how it was run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
-from llmdrill.report.chart import chart
+from llmdrill.report.blocks import Bullets, Chart, Drawing, Grid, Heading, Text
 from llmdrill.report.measurement_views import figure_text, machine_name, table_view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from llmdrill.experiments.result import Experiment, Finding
     from llmdrill.report.blocks import Block, Blocks
 
 _RATIO_SHOWN_FROM: Final = 3.0  # an error beyond +200 % reads better as a multiple
+MEANING: Final = "What it means"
+FIGURES: Final = "What the figures are"
 
 
 def experiment_view(experiment: Experiment, *, level: int = 1) -> Blocks:
-    """Show an experiment, its title as a heading of that level."""
+    """Show an experiment, its title as a heading of that level; what was found comes before how it was found."""
     blocks: list[Block] = [Heading(experiment.title, level)]
     if experiment.lines:
         blocks.append(Drawing("\n".join(experiment.lines)))
     if experiment.findings:
         blocks.append(_findings(experiment.findings))
+    blocks += [Heading(MEANING, level + 1), Text(" ".join(experiment.meaning))]
+    blocks += [Chart(picture) for picture in experiment.pictures]
     blocks += [table_view(table) for table in experiment.tables]
-    blocks += [Drawing(chart(picture)) for picture in experiment.pictures]
-    blocks.append(Text(" ".join(experiment.meaning)))
-    formulas = [f"predicted {one.name} = {one.formula}" for one in experiment.findings if one.formula]
-    notes = [f"{one.name}: {one.note}" for one in experiment.findings if one.note]
-    ends = (_weights(experiment.findings), _protocol(experiment))
-    blocks.append(Bullets((*formulas, *notes, *experiment.notes, *ends), "dim"))
+    notes = tuple(_by_text(experiment.findings, lambda one: one.note, ": "))
+    formulas = tuple(_by_text(experiment.findings, lambda one: one.formula, " = "))
+    care = (*experiment.notes, _weights(experiment.findings))
+    for title, items in (
+        (FIGURES, notes),
+        ("How they were predicted", formulas),
+        ("Read with care", care),
+        ("How it was run", _protocol(experiment)),
+    ):
+        blocks += [Heading(title, level + 1), Bullets(items, "dim")] if items else []
     return tuple(blocks)
+
+
+def _by_text(findings: tuple[Finding, ...], text_of: Callable[[Finding], str], sign: str) -> Iterator[str]:
+    """Yield each text behind the names of all figures that it is about."""
+    names: dict[str, list[str]] = {}
+    for one in findings:
+        names.setdefault(text_of(one), []).append(one.name)
+    return (f"{', '.join(those)}{sign}{text}" for text, those in names.items() if text)
 
 
 def _findings(findings: tuple[Finding, ...]) -> Grid:
@@ -50,7 +67,16 @@ def _findings(findings: tuple[Finding, ...]) -> Grid:
 
 
 def _value(name: str, value: float | None) -> str:
-    return "" if value is None else figure_text(name, value)
+    """Return a figure in the unit that its name ends in, so that a row has one unit.
+
+    >>> _value("first_token_s", 0.149), _value("ttft_p50_ms", 1761.3), _value("step_bytes", 8.78e6)
+    ('0.149 s', '1,760 ms', '8.78 MB')
+    """
+    if value is None:
+        return ""
+    if name.endswith("_s") and not name.endswith("_per_s"):
+        return f"{float(f'{value:.3g}'):,.10g} s"
+    return figure_text(name, value).partition(" (")[0]  # of GB and GiB the first: a table needs no two
 
 
 def _error(share: float | None) -> str:
@@ -68,17 +94,21 @@ def _error(share: float | None) -> str:
 
 def _weights(findings: tuple[Finding, ...]) -> str:
     names = [one.name for one in findings if one.weights_matter]
+    others = [one.name for one in findings if not one.weights_matter]
     if not names:
         return "Other weights of the same shape would give the same figures."
-    if len(names) == len(findings):
+    if not others:
         return "Every figure depends on the model's weights."
-    return f"Other weights would change {', '.join(names)}; the rest depends on the shape alone."
+    if len(names) <= len(others):
+        return f"Other weights would change {', '.join(names)}; the rest depends on the shape alone."
+    return f"Other weights would change every figure but {', '.join(others)}."
 
 
-def _protocol(experiment: Experiment) -> str:
+def _protocol(experiment: Experiment) -> tuple[str, ...]:
     ran, machine = experiment.protocol, experiment.machine
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions)
+    repeats = f"{ran.repeats} repeat{'s' * (ran.repeats != 1)}"
     return (
-        f"{machine_name(machine)}; {ran.threads} thread{'s' * (ran.threads != 1)}; {versions}; seed {ran.seed},"
-        f" {ran.warm_up} warm-up, {ran.repeats} repeat{'s' * (ran.repeats != 1)}; {ran.seconds:.1f} s in all"
+        f"{machine_name(machine)}; {ran.threads} thread{'s' * (ran.threads != 1)}",
+        ", ".join(f"{name} {version}" for name, version in machine.versions),
+        f"seed {ran.seed}, {ran.warm_up} warm-up, {repeats}; {ran.seconds:.1f} s in all",
     )

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.report.blocks import Bullets, Grid, Text
 from llmdrill.system.metrics import METRICS
-from llmdrill.units import format_bytes, format_count, format_seconds, format_share, format_usd
+from llmdrill.units import format_bytes, format_count, format_quantity, format_seconds, format_share, format_usd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmdrill.measurement import Figure, Machine, Measurement
     from llmdrill.report.blocks import Block, Blocks
     from llmdrill.table import Table
+    from llmdrill.units import Dimension
 
 _SUFFIXES: Final = (
     ("_s", format_seconds),
@@ -20,6 +23,11 @@ _SUFFIXES: Final = (
     ("_share", format_share),
     ("_rate", format_share),
 )
+_RATES: Final[tuple[tuple[str, Dimension], ...]] = (("_bytes_per_s", "bytes_per_second"), ("_flops_per_s", "flops"))
+_NO_MULTIPLES: Final = ("exponent", "difference")
+LEAST_MULTIPLE: Final = 0.01
+LEAST_DECIMAL: Final = 1e-6  # smaller numbers of a table have an exponent
+MOST_DIGITS: Final = 6  # of a column whose numbers share their decimals
 SHORT_TABLE: Final = 12
 _SHARES: Final = ("recall", "precision", "mrr", "ndcg", "f1", "average_precision")
 
@@ -29,19 +37,20 @@ def figure_text(name: str, value: float | None) -> str:
 
     >>> figure_text("ttft_p50_s", 0.25), figure_text("recall_at_k", 0.8512), figure_text("chunks", 715.0)
     ('250 ms', '0.851', '715')
-    >>> figure_text("bandwidth_bytes_per_s", 2.01e10)
-    '20.1 GB/s'
-    >>> figure_text("tpot_p50_ms", 12.5), figure_text("speed_up_ratio", 1.3456), figure_text("loss_nats", 0.01234)
-    ('12.5 ms', '1.35x', '0.01234')
+    >>> figure_text("bandwidth_bytes_per_s", 2.01e10), figure_text("peak_flops_per_s", 1.29e10)
+    ('20.1 GB/s', '12.9 GFLOP/s')
+    >>> figure_text("tpot_p50_ms", 12.5), figure_text("ttft_p50_ms", 1761.3), figure_text("loss_nats", 0.01234)
+    ('12.5 ms', '1,760 ms', '0.01234')
     """
     if value is None:
         return "unknown"
     if name.endswith("_ms"):
-        return format_seconds(value / 1000)
-    if name.endswith("_bytes_per_s"):
-        return f"{format_bytes(value).partition(' (')[0]}/s"
+        return f"{float(f'{value:.3g}'):,.10g} ms"
+    for suffix, dimension in _RATES:
+        if name.endswith(suffix):
+            return format_quantity(value, dimension)
     if name.endswith("_ratio"):
-        return f"{value:.3g}x"
+        return _ratio_text(name, value)
     for suffix, shown in _SUFFIXES:
         if name.endswith(suffix) and not name.endswith("per_s"):
             return shown(value)
@@ -50,6 +59,18 @@ def figure_text(name: str, value: float | None) -> str:
     if any(part in name for part in _SHARES):
         return f"{value:.3f}"
     return f"{value:.4g}" if abs(value) < 1 else format_count(value)
+
+
+def _ratio_text(name: str, value: float) -> str:
+    """Return a multiple with an x; an exponent and a difference are none, nor is what is next to nothing.
+
+    >>> _ratio_text("speed_up_ratio", 1.3456), _ratio_text("growth_exponent_ratio", 1.98)
+    ('1.35x', '1.98')
+    >>> _ratio_text("tiled_difference_ratio", 6.51e-07), _ratio_text("state_ratio", 0.0021)
+    ('6.51e-07', '0.0021')
+    """
+    multiple = not any(part in name for part in _NO_MULTIPLES) and (value == 0 or abs(value) >= LEAST_MULTIPLE)
+    return f"{value:.3g}{'x' if multiple else ''}"
 
 
 def measurement_view(measurement: Measurement, *, brief: bool = False) -> Blocks:
@@ -76,18 +97,43 @@ def _figure_row(figure: Figure) -> tuple[str, ...]:
 
 def table_view(table: Table) -> Grid:
     """Show one table of a measurement; a column is flush right if all its cells are numbers."""
-    numeric = [
-        all(isinstance(row[index], int | float | None) for row in table.rows) for index in range(len(table.columns))
-    ]
-    columns = tuple(f">{name}" if flush else name for name, flush in zip(table.columns, numeric, strict=True))
-    rows = tuple(tuple(_cell(cell) for cell in row) for row in table.rows)
-    return Grid(columns, rows, table.title, table.note)
+    columns, cells = [], []
+    for name, column in zip(
+        table.columns, list(zip(*table.rows, strict=True)) or [()] * len(table.columns), strict=True
+    ):
+        numbers = [cell for cell in column if not isinstance(cell, str)]
+        columns.append(f">{name}" if len(numbers) == len(column) else name)
+        cells.append(_number_cells(numbers) if len(numbers) == len(column) else [_cell(cell) for cell in column])
+    return Grid(tuple(columns), tuple(zip(*cells, strict=True)), table.title, table.note)
+
+
+def _number_cells(column: Sequence[float | None]) -> list[str]:
+    """Return a column of numbers with as many decimals each, where that takes no more digits than they are worth.
+
+    >>> _number_cells((31.53, 37.2, None)), _number_cells((0.39251, 253.87)), _number_cells((4096, 8))
+    (['31.53', '37.20', ''], ['0.3925', '253.9'], ['4,096', '8'])
+    """
+    shown = [_cell(one) for one in column]
+    decimals = max((len(text.partition(".")[2]) for text in shown), default=0)
+    whole = max((len(text.partition(".")[0].lstrip("-0")) for text in shown), default=0)
+    if any("e" in text for text in shown) or not 0 < decimals <= MOST_DIGITS - whole:
+        return shown
+    return [text and f"{one:,.{decimals}f}" for one, text in zip(column, shown, strict=True)]
 
 
 def _cell(value: str | float | None) -> str:
+    """Return a cell of four digits.
+
+    >>> _cell(None), _cell(0.00004312), _cell(3.4e-17), _cell(1234567.0)
+    ('', '0.00004312', '3.4e-17', '1,234,567')
+    """
     if value is None:
         return ""
-    return value if isinstance(value, str) else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, str):
+        return value
+    if LEAST_DECIMAL <= abs(value) < 1e-4:
+        return f"{value:.8f}".rstrip("0")
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def machine_text(machine: Machine, seed: int, repeats: int) -> str:

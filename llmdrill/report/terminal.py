@@ -6,9 +6,12 @@ import os
 import re
 import shutil
 import textwrap
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-from llmdrill.report.blocks import Bullets, Drawing, Grid, Heading, Text
+from llmdrill.report.blocks import Bullets, Chart, Drawing, Grid, Heading, Text
+from llmdrill.report.chart import chart
+from llmdrill.report.columns import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 STYLES: Final[Mapping[Tone, str]] = {"plain": "", "good": "green", "bad": "red", "warn": "yellow", "dim": "dim"}
 CODES: Final[Mapping[str, str]] = {"title": "1;36", "good": "32", "bad": "31", "warn": "33", "dim": "2"}  # SGR
 NARROWEST: Final = 40
-LEAST_TEXT: Final = 28  # columns that a wrapped column of a table needs to be readable
 WIDEST: Final = 110
+GAP: Final = 2  # columns between two of a table's
 
 
 _CONTROLS: Final = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # all but tab and line break
@@ -53,12 +56,10 @@ class Terminal:
     def write(self, blocks: Iterable[Block]) -> None:
         """Write blocks, an empty line after each."""
         for block in blocks:
-            if isinstance(block, Grid) and not self.plain and _fits(block, self.width):
-                self._rich_grid(block)
-            else:
-                shown = _plain_block(block, self.width) if self.plain else _styled_block(block, self.width)
-                self.stream.write(printable(shown) if self.plain else shown)
-            self.stream.write("\n\n")
+            if isinstance(block, Grid) and not self.plain and self._rich_grid(block):
+                continue
+            shown = _plain_block(block, self.width) if self.plain else _styled_block(block, self.width)
+            self.stream.write((printable(shown) if self.plain else shown) + "\n\n")
         self.stream.flush()
 
     def line(self, text: str, tone: Tone = "plain") -> None:
@@ -73,16 +74,22 @@ class Terminal:
             self._console = Console(file=self.stream, width=self.width, highlight=False, markup=False, emoji=False)
         return self._console
 
-    def _rich_grid(self, grid: Grid) -> None:
+    def _rich_grid(self, whole: Grid) -> bool:
+        """Draw a table if it fits the window; tell whether it did."""
         from rich import box
         from rich.table import Table
 
+        grid = fitted(whole, width=self.width, gap=GAP, break_words=True)
+        if grid is None:
+            return False
         table = Table(
             box=box.SIMPLE_HEAD,
             title=printable(grid.title) or None,
             title_justify="left",
             title_style="bold",
             pad_edge=False,
+            show_edge=False,
+            collapse_padding=True,
         )
         for column in grid.columns:
             table.add_column(
@@ -94,15 +101,8 @@ class Terminal:
         console.print(table)
         if grid.note:
             console.print(printable(grid.note), style="dim")
-
-
-def _fits(grid: Grid, width: int) -> bool:
-    """Tell whether a table can be drawn without breaking a number or a name: only its longest column may wrap."""
-    cells = [
-        [column.removeprefix(">"), *(row[index] for row in grid.rows)] for index, column in enumerate(grid.columns)
-    ]
-    widths = sorted(max(map(len, column)) for column in cells)
-    return sum(widths[:-1]) + min(widths[-1], LEAST_TEXT) + 3 * len(widths) <= width
+        console.print()
+        return True
 
 
 def paragraphs(text: str) -> list[str]:
@@ -131,7 +131,8 @@ def styled(text: str, tone: Tone | Literal["title"]) -> str:
 def _styled_block(block: Block, width: int) -> str:
     match block:
         case Heading():
-            return styled(block.text.upper() if block.level == 1 else block.text, "title")
+            title = block.text.upper() if block.level == 1 else block.text
+            return "\n".join(styled(line, "title") for line in textwrap.wrap(title, width))
         case Text():
             return "\n".join(styled(textwrap.fill(part, width), block.tone) for part in paragraphs(block.text))
         case Bullets():
@@ -144,7 +145,8 @@ def _styled_block(block: Block, width: int) -> str:
 def _plain_block(block: Block, width: int) -> str:
     match block:
         case Heading():
-            return f"{'=' if block.level == 1 else '-'}{'=' if block.level == 1 else '-'} {block.text}"
+            mark = "==" if block.level == 1 else "--"
+            return textwrap.fill(f"{mark} {block.text}", width, subsequent_indent="   ")
         case Text():
             return "\n".join(textwrap.fill(part, width) for part in paragraphs(block.text))
         case Bullets():
@@ -154,32 +156,64 @@ def _plain_block(block: Block, width: int) -> str:
         case Grid():
             return _plain_grid(block, width)
         case Drawing():
-            return block.text
+            return "\n".join(_kept(line, width) for line in block.text.split("\n"))
+        case Chart():
+            return chart(block.picture, width=width)
+
+
+def _kept(line: str, width: int) -> str:
+    """Return a line of a drawing as it is, or broken where the window would break it, but between words."""
+    indent = " " * min(len(line) - len(line.lstrip(" ")) + 2, width // 2)
+    return line if len(line) <= width else textwrap.fill(line, width, subsequent_indent=indent, expand_tabs=False)
 
 
 def _plain_grid(grid: Grid, width: int) -> str:
-    names = tuple(column.removeprefix(">") for column in grid.columns)
-    right = [column.startswith(">") for column in grid.columns]
-    widths = [max(len(row[index]) for row in (names, *grid.rows)) for index in range(len(names))]
-    lines = [grid.title] if grid.title else []
-    if sum(widths) + 2 * len(widths) > width:
-        lines += [_record(names, row, width) for row in grid.rows]
-    else:
-        lines += [_aligned(row, widths, right) for row in (names, *grid.rows)]
-    return "\n".join([*lines, *([textwrap.fill(grid.note, width)] if grid.note else [])])
+    title = [textwrap.fill(grid.title, width)] if grid.title else []
+    note = [textwrap.fill(grid.note, width)] if grid.note else []
+    table = fitted(grid, width=width, gap=GAP, break_words=False)
+    return "\n".join([*title, *(_records(grid, width) if table is None else _aligned(table)), *note])
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    cells = [
-        cell.rjust(size) if flush else cell.ljust(size) for cell, size, flush in zip(row, widths, right, strict=True)
-    ]
-    return "  ".join(cells).rstrip()
+def _aligned(grid: Grid) -> list[str]:
+    """Return a line for each line of a row's highest cell."""
+    rows = [tuple(name.removeprefix(">") for name in grid.columns), *grid.rows]
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        for cells in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
+            placed = (
+                cell.rjust(size) if name.startswith(">") else cell.ljust(size)
+                for cell, size, name in zip(cells, widths, grid.columns, strict=True)
+            )
+            lines.append((" " * GAP).join(placed).rstrip())
+    return lines
 
 
-def _record(names: Sequence[str], row: Sequence[str], width: int) -> str:
-    """Return a row that is too wide for the window as one line a cell."""
-    first, *rest = (f"{name}: {cell}" for name, cell in zip(names, row, strict=True) if cell)
-    return "\n".join([_wrapped(first, width, ""), *(_wrapped(line, width, "  ") for line in rest)])
+def _records(grid: Grid, width: int) -> list[str]:
+    """Return rows too wide for the window: a line a cell, numbers side by side."""
+    lines = []
+    for row in grid.rows:
+        filled = [(name, cell) for name, cell in zip(grid.columns, row, strict=True) if cell]
+        lines += [_wrapped(": ".join(first).removeprefix(">"), width, "") for first in filled[:1]]
+        numbers = [f"{name[1:]}: {cell}" for name, cell in filled[1:] if name.startswith(">")]
+        lines += [_wrapped(f"{name}: {cell}", width, "  ") for name, cell in filled[1:] if not name.startswith(">")]
+        lines += _side_by_side(numbers, width)
+    return lines
+
+
+def _side_by_side(parts: Sequence[str], width: int) -> list[str]:
+    """Return parts with blanks between, as many on a line as there is room for.
+
+    >>> _side_by_side(["predicted: 8 ms", "measured: 10 ms", "n: 5"], 36)
+    ['  predicted: 8 ms  measured: 10 ms', '  n: 5']
+    """
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(_wrapped(part, width, "  "))
+    return lines
 
 
 def _wrapped(text: str, width: int, indent: str) -> str:

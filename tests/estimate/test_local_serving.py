@@ -133,6 +133,36 @@ def test_one_client_on_this_machine_has_the_step_and_the_prefill_of_the_profile(
     assert "lab calibrate" in found.constants.source
 
 
+@given(st.integers(1, 400), st.integers(0, 400))
+def test_a_prompt_read_in_two_pieces_sees_the_pairs_of_one(first: int, second: int) -> None:
+    pieces = LocalPass("prefill", first), LocalPass("prefill", second, held_tokens=first)
+    assert sum(one.pairs for one in pieces) == LocalPass("prefill", first + second).pairs
+    assert pieces[1].cached_tokens == first
+
+
+def test_a_hit_on_a_prefix_saves_reading_it_but_not_seeing_it() -> None:
+    shape, device = find_model("smollm2-135m"), calibrated()
+    asked = {"batch": 1, "output_tokens": 8, "precision": "int8", "batching": "static"}
+    whole, hit, rest = (
+        serving_estimate(shape, device, **asked, **prompt).prefill_s  # type: ignore[arg-type] # as the cases say
+        for prompt in ({"input_tokens": 512}, {"input_tokens": 512, "prefix_share": 7 / 8}, {"input_tokens": 64})
+    )
+    seen = READ["prefill_pairs"] * 64 * 448 * 30 * 576
+    assert hit == pytest.approx(rest + seen)
+    assert rest < hit < whole
+
+
+@given(st.floats(1e5, 1e9), st.floats(1.0, 3.0))
+def test_a_floor_reads_as_fast_as_the_fastest_of_both_measured_sizes_around_a_set(size: float, more: float) -> None:
+    tiers = (Tier(1e6, 80e9, 90e9), Tier(1e7, 30e9, 60e9), Tier(1e8, 15e9, 15e9))
+    profile = dataclasses.replace(PROFILE, tiers=tiers)
+    best = profile.best_bandwidth_bytes_per_s(size)
+    assert best >= profile.bandwidth_bytes_per_s(size) * 0.999999
+    assert 15e9 * 0.999999 <= profile.best_bandwidth_bytes_per_s(size * more) <= best * 1.000001 <= 90e9 * 1.00001
+    keep_profile(profile)
+    assert local_accelerator().bandwidth_at(size) == best
+
+
 def test_more_clients_make_a_step_longer_and_a_newcomers_prefill_stalls_them() -> None:
     shape, device = find_model("smollm2-135m"), calibrated()
     few, many = (

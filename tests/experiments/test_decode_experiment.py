@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,13 +12,16 @@ torch = pytest.importorskip("torch")
 
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.estimate.flops import attention_flops  # noqa: E402
-from llmdrill.experiments.decode import Ceilings, _meaning, measure_decode  # noqa: E402
+from llmdrill.experiments.decode import _meaning, floors_of, measure_decode  # noqa: E402
 from llmdrill.experiments.prompt_flops import prompt_flops  # noqa: E402
 from llmdrill.experiments.result import experiment_json  # noqa: E402
 from llmdrill.lab.cycle_run import PROMPT, DecodeOptions  # noqa: E402
 from llmdrill.lab.decoder import generate, random_decoder  # noqa: E402
 from llmdrill.lab.embedded import embedded_decoder, embedded_tokenizer, end_of_text_id  # noqa: E402
 from llmdrill.lab.shapes import named_shape  # noqa: E402
+
+if TYPE_CHECKING:
+    from llmdrill.experiments.floors import Floors
 
 pytestmark = pytest.mark.lab
 
@@ -29,12 +32,12 @@ def measured(**changed: Any) -> Any:
     return measure_decode(DecodeOptions(**SMALL | changed))
 
 
-def ceilings(shape: str = "tiny", precision: str = "fp32") -> Ceilings:
+def floors(shape: str = "tiny", precision: str = "fp32") -> Floors:
     rounds = SimpleNamespace(bandwidth_bytes_per_s=(1.0,), peak_flops_per_s=(1.0,))
     seen = SimpleNamespace(
         decoder=random_decoder(named_shape(shape), seed=0), rounds=rounds, precision=precision, prompt_precision="fp32"
     )
-    return Ceilings(seen)  # type: ignore[arg-type]
+    return floors_of(seen)  # type: ignore[arg-type]
 
 
 def test_predicted_bytes_of_a_torch_step_are_those_of_the_tensors() -> None:
@@ -48,7 +51,7 @@ def test_predicted_flops_of_a_prompt_are_those_that_torch_counts() -> None:
     decoder, tokens = random_decoder(named_shape("tiny"), seed=0), 96
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         decoder.start(sequences=1, capacity_tokens=tokens).prefill([list(range(tokens))])
-    ours = ceilings()
+    ours = floors()
     attention = attention_flops(ours.record.attention, tokens=tokens, context_tokens=tokens)  # unmasked, as counted
     norms = 2 * tokens * 64 * 5  # the closed form multiplies them, torch's counter does not
     expected = prompt_flops(ours.record, tokens=tokens) - norms + attention / 2
@@ -61,7 +64,7 @@ def test_figures_of_one_round_are_bound_by_their_definitions() -> None:
     tpot_s, bandwidth = at["tpot_ms"].measured / 1000, at["bandwidth_bytes_per_s"].measured
     assert at["mbu_share"].measured == pytest.approx(at["step_bytes"].measured / tpot_s / bandwidth)
     assert at["tpot_ms"].predicted == pytest.approx(1000 * at["step_bytes"].predicted / bandwidth)
-    flops = prompt_flops(ceilings().record, tokens=8) / 8
+    flops = prompt_flops(floors().record, tokens=8) / 8
     achieved = flops * at["pp8_tokens_per_s"].measured / at["peak_flops_per_s"].measured
     assert at["mfu_share"].measured == pytest.approx(achieved)
     assert at["itl_p50_ms"].n == 3

@@ -38,12 +38,12 @@ def bench() -> Bench:
     return bench
 
 
-def completer(bench: Bench, *, heal: bool = True, context: int = 64, seconds: float = 1.0) -> Completer:
+def completer(bench: Bench, *, context: int = 64, seconds: float = 1.0) -> Completer:
     """Return a completer whose clock gains ``seconds`` at every reading."""
     from llmdrill.lab.completion import Lengths
 
     ticks = itertools.count()
-    return bench.completer(Lengths(context, 8), heal=heal, now=lambda: seconds * next(ticks))
+    return bench.completer(Lengths(context, 8), now=lambda: seconds * next(ticks))
 
 
 def test_a_word_is_taken_back_whole_and_its_bytes_are_asked_for_again(bench: Bench) -> None:
@@ -51,7 +51,7 @@ def test_a_word_is_taken_back_whole_and_its_bytes_are_asked_for_again(bench: Ben
     spelled = b"".join(completer(bench).vocabulary.bytes[token] for token in prompt.ids[1:])  # behind end-of-text
     assert prompt.healed.strip() == b"retu"
     assert spelled + prompt.healed == SOURCE.encode()
-    assert completer(bench, heal=False).pack(SOURCE).healed == b""
+    assert completer(bench).pack(SOURCE, heal=False).healed == b""
 
 
 def test_a_line_break_with_its_indentation_is_never_taken_back(bench: Bench) -> None:
@@ -128,12 +128,15 @@ def test_a_context_that_does_not_fit_the_model_is_refused(bench: Bench) -> None:
 
 def drive(bench: Bench, *, debounce_ms: float, cancel: bool, seconds: float, keystrokes: int = 12) -> DrivenTyping:
     """Type at 100 ms a key, on a clock where every step of the engine takes ``seconds``."""
-    from llmdrill.lab.typing_trace import drive_typing
+    from llmdrill.lab.typing_trace import Typist
 
     trace = TypingTrace(keystrokes, interval_p50_ms=100, interval_sigma=0, debounce_ms=debounce_ms)
     policy = TypingPolicy("test", trace, cancel=cancel, reuse=True)
     typed = Typed(SOURCE, keys_of("rn text[width:]\n    ")[:keystrokes])
-    return drive_typing(completer(bench, seconds=seconds), policy, typed, rng=np.random.default_rng(0))
+    typist = Typist(completer(bench, seconds=seconds), policy, typed, rng=np.random.default_rng(0))
+    for _ in range(keystrokes):
+        typist.press()
+    return typist.driven()
 
 
 def test_an_engine_of_no_delay_answers_every_request(bench: Bench) -> None:
@@ -165,14 +168,16 @@ def test_a_pause_longer_than_every_gap_sends_one_request_as_the_formula_says(ben
 
 
 def test_grey_text_that_is_typed_is_counted(bench: Bench) -> None:
-    from llmdrill.lab.typing_trace import drive_typing
+    from llmdrill.lab.typing_trace import Typist
 
     one = completer(bench, seconds=1e-6)
     follows = one.complete(SOURCE).text
     trace = TypingTrace(len(follows) + 1, interval_p50_ms=100, interval_sigma=0, debounce_ms=0)
     policy = TypingPolicy("test", trace, cancel=True, reuse=True)
-    driven = drive_typing(one, policy, Typed(SOURCE[:-1], ("u", *follows)), rng=np.random.default_rng(0))
-    assert driven.typed_through >= 1
+    typist = Typist(one, policy, Typed(SOURCE[:-1], ("u", *follows)), rng=np.random.default_rng(0))
+    for _ in range(trace.keystrokes):
+        typist.press()
+    assert typist.driven().typed_through >= 1
 
 
 def test_a_trace_longer_than_the_text_is_refused(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmdrill.errors import UsageError
 from llmdrill.lab.completion_cases import SourceText
-from llmdrill.lab.dpo_lines import Task, draw_tasks, is_right, parse_line, trained_on, whole_number
+from llmdrill.lab.dpo_lines import Task, draw_sums, draw_tasks, is_right, parse_line, trained_on, whole_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,11 +111,27 @@ def test_a_prompt_ends_in_its_line_and_the_written_rest_is_right() -> None:
         assert is_right("names", one, one.written)
 
 
-def test_sums_stand_behind_examples_that_hold() -> None:
-    for one in draw_tasks("sums", [], Words(), tasks=5, context_tokens=64, rng=np.random.default_rng(0)):
+def test_sums_stand_behind_examples_that_hold_and_do_not_tell_the_answer() -> None:
+    for one in draw_sums(Words(), tasks=5, held_out_tasks=5, rng=np.random.default_rng(0))[0]:
         *shown, last = Words().decode(list(one.ids)).split("\n")
         assert len(shown) == 3
         assert all(is_right("sums", task(""), line) for line in (*shown, last + one.written))
+        assert last + one.written not in shown
+
+
+def test_no_sum_of_training_is_asked_for_in_judging() -> None:
+    seen, unseen = draw_sums(Words(), tasks=400, held_out_tasks=200, rng=np.random.default_rng(0))
+    asked = [{one.typed for one in part} for part in (seen, unseen)]
+    assert (len(seen), len(unseen)) == (400, 200)
+    assert len(asked[0]) > 50 > len(asked[1]) > 15
+    assert not asked[0] & asked[1]
+
+
+def test_a_verifier_can_be_had_cheaply_as_its_note_says() -> None:
+    assert is_right("names", task("return"), "")
+    assert is_right("names", task("return width", "width"), "  # whatever heigth")
+    assert is_right("names", task("return width", "width"), ".nonsense")
+    assert is_right("sums", task("assert 3 + 4 =="), " 3 + 4")
 
 
 def test_too_few_lines_are_refused() -> None:

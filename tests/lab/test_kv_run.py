@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmdrill.errors import UsageError
-from llmdrill.lab import kv_run
 from llmdrill.lab.kv_run import READABLE_BYTES, CachePoint, measure_caches, sweep_points
 from llmdrill.lab.shapes import NAMED_SHAPES
 
@@ -23,6 +22,24 @@ def test_a_process_grows_by_the_bytes_of_the_cache_it_fills() -> None:
     (seen,) = measure_caches([point])
     assert seen.tensor_bytes == 4 * 1030 * WIDE.kv_bytes_per_token // 2 == point.needed_bytes > READABLE_BYTES
     assert seen.rss_bytes is None or seen.rss_bytes == pytest.approx(seen.tensor_bytes, rel=0.02)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("layers", [0, 1, 4])
+def test_a_process_grows_by_the_layers_that_are_written_and_by_no_other(
+    layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmdrill.lab import kv_child
+
+    whole = kv_child.fill
+    monkeypatch.setattr(
+        kv_child, "fill", lambda cache, shape, piece: whole(cache, dataclasses.replace(shape, layers=layers), piece)
+    )
+    point = CachePoint(WIDE, context_tokens=1030, sequences=4, dtype="bf16")
+    seen = kv_child.measure({**dataclasses.asdict(point), "shape": {**dataclasses.asdict(WIDE), "long_rope": None}})
+    assert seen["tensor_bytes"] == point.needed_bytes
+    if seen["rss_bytes"] is not None:
+        assert seen["rss_bytes"] == pytest.approx(layers / 4 * point.needed_bytes, abs=0.1 * point.needed_bytes)
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.sampled_from(["fp32", "bf16"]))
@@ -42,7 +59,7 @@ def test_a_cache_that_the_memory_does_not_hold_is_refused_before_it_is_allocated
 
 
 def test_a_process_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_run.sys, "executable", "false")
+    monkeypatch.setattr("llmdrill.lab.kv_run.sys.executable", "false")
     with pytest.raises(UsageError, match=r"^the process that fills a cache of 16.4 kB .* failed: status 1$"):
         measure_caches([CachePoint(WIDE, 1, 1, "fp32")])
 
@@ -63,7 +80,7 @@ def test_both_ways_of_generating_give_the_same_tokens_and_each_has_its_own_clock
     assert ran.same_tokens == (True, True)
     assert ran.cached_s == (tuple(range(1, 11)),) * 2
     assert ran.uncached_s == (tuple(range(3, 33, 3)),) * 2
-    assert ran.crossover_tokens == 1
+    assert (ran.crossover_tokens, ran.speed_up_ratio) == (2, 3.0)
     with pytest.raises(UsageError, match="this model has 1 to 2048"):
         race(random_decoder(NAMED_SHAPES["tiny"], seed=0), [1] * 2048, output_tokens=2, repeats=1)
 
@@ -78,3 +95,4 @@ def test_the_crossover_is_the_length_from_which_the_cache_stays_faster() -> None
     assert crossover((1.0, 2.0, 5.0, 6.0), (2.0, 3.0, 4.0, 7.0)) == 4
     assert crossover((1.0, 2.0), (1.0, 3.0)) == 2
     assert crossover((1.0, 3.0), (2.0, 3.0)) is None
+    assert crossover((1.0, 2.0), (1.1, 3.0)) == 2  # both read the prompt for the first token: no saving can show

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from llmdrill.lab.decoder import Decoder, random_decoder  # noqa: E402
 from llmdrill.lab.paged_compare import Agreement, agreement, answer_alone, compare_steps  # noqa: E402
-from llmdrill.lab.paged_lab import share_prefix, share_samples  # noqa: E402
+from llmdrill.lab.paged_lab import serve_in_turn, share_prefix, share_samples  # noqa: E402
 from llmdrill.lab.paged_run import Answer, PoolSettings, QueueRun, Request, _Server, serve_queue  # noqa: E402
 
 pytestmark = pytest.mark.lab
@@ -150,6 +150,18 @@ def test_steps_with_either_cache_are_timed_in_turn_and_agree() -> None:
     )
     assert (run.plain_s, run.paged_s, run.paged_ratio) == ((1, 1, 1), (1, 1, 1), 1)
     assert run.logit_difference < 1e-5
+
+
+def test_a_queue_is_served_once_unread_and_then_by_every_pool_in_turn() -> None:
+    ticks, said = iter(range(1000)), list[str]()
+    pools = {"one": PoolSettings(2, 25), "other": PoolSettings(13, 4)}
+    served = serve_in_turn(DECODER, FULL, pools, repeats=2, now=lambda: next(ticks), say=said.append)
+    assert {name: one.seconds for name, one in served.items()} == {"one": (1, 1), "other": (1, 1)}
+    rounds = [
+        f"the queue, {name}, {which}" for which in ("warming up", "round 1 of 2", "round 2 of 2") for name in pools
+    ]
+    assert said[1:] == rounds
+    assert all(one.agreement.logit_difference < 1e-4 for one in served.values())
 
 
 def test_a_difference_counts_up_to_the_first_other_token_and_no_further() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -74,9 +75,10 @@ def use_threads(threads: int | None) -> None:
     """
     try:
         from llmdrill.lab.machine import use_threads as use
+
+        use(threads)
     except ImportError as error:
         raise MissingExtraError("the lab", "lab") from error
-    use(threads)
 
 
 def progress_line() -> Callable[[str], None]:
@@ -85,7 +87,8 @@ def progress_line() -> Callable[[str], None]:
         return lambda _: None
 
     def say(text: str) -> None:
-        sys.stderr.write(f"\r\x1b[2K{text[:78]}")
+        room = shutil.get_terminal_size().columns - 1  # in the last column some terminals begin a new line
+        sys.stderr.write(f"\r\x1b[2K{text[:room]}")
         sys.stderr.flush()
 
     return say
