@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from llmdrill.measurement import Machine
 
 PROMPT_ROWS: Final = 16  # shorter prefills are rows of the cost curve, but no prompts whose TTFT anybody asks for
+SPREAD_NOTE: Final = (
+    "between the quartiles of one and the same time over the rounds, of its median; median of all times"
+)
 QUICK_ROUNDS: Final = 2
 QUICK_HELD_OUT: Final = 4
 
@@ -110,12 +113,13 @@ def measure_calibrate(
         inputs={"profile": profile.label, "kept": not (options.quick or options.again), "engine": _engine(native)},
         findings=(
             *_error_findings(confronted, profile),
+            Finding("round_spread_share", run.spread_share, n=rounds, note=SPREAD_NOTE),
             *(_again_findings(confronted, speed) if options.again else ()),
             *_machine_findings(run, rounds),
         ),
         tables=(held_out_table(confronted), *profile_tables(profile)),
         pictures=pictures_of(confronted, profile),
-        meaning=meaning_of(confronted, speed=speed if options.again else None),
+        meaning=meaning_of(confronted, spread=run.spread_share, speed=speed if options.again else None),
         machine=machine,
         protocol=Protocol(seed, 1, rounds, machine.threads, now() - started),
         notes=_notes(options, machine, profile, status.reason),

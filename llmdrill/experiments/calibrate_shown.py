@@ -21,6 +21,7 @@ PS_PER_S: Final = 1e12
 MIB: Final = float(1 << 20)
 GOOD_MAPE: Final = 0.10
 FAIR_MAPE: Final = 0.25
+BUSY_SPREAD: Final = 0.1  # between the quartiles of one time: an idle machine has a few hundredths
 
 
 def held_out_table(confronted: Sequence[Confronted]) -> Table:
@@ -78,11 +79,12 @@ def pictures_of(confronted: Sequence[Confronted], profile: MachineProfile) -> tu
     return curve, held
 
 
-def meaning_of(confronted: Sequence[Confronted], *, speed: float | None) -> tuple[str, str]:
+def meaning_of(confronted: Sequence[Confronted], *, spread: float, speed: float | None) -> tuple[str, str]:
     """Say how far predictions were off, and what that allows.
 
     Args:
         confronted: Predictions and measurements.
+        spread: Between rounds, of one and the same time.
         speed: Of the machine now, 1 being when an earlier run made the profile; None: this run made it.
     """
     off = [abs(one.error) for one in confronted]
@@ -94,14 +96,17 @@ def meaning_of(confronted: Sequence[Confronted], *, speed: float | None) -> tupl
     )
     worst = max(confronted, key=lambda one: abs(one.error))
     tail = f"the worst is {worst.quantity.upper()} of {worst.asked.name} ({worst.error:+.0%})"
-    if mape > GOOD_MAPE and speed is not None and abs(speed - 1.0) > GOOD_MAPE:
-        drift = f"Bandwidth and matrix products ran at {speed:.2f} times the speed they had then"
-        return first, f"{drift}, so the machine drifted or is busy: calibrate again when it is idle; {tail}."
     if mape <= GOOD_MAPE:
         return first, f"That is enough to compare designs on this machine; {tail}."
+    if speed is not None and abs(speed - 1.0) > GOOD_MAPE:
+        drift = f"Bandwidth and matrix products ran at {speed:.2f} times the speed they had then"
+        return first, f"{drift}, so the machine drifted or is busy: calibrate again when it is idle; {tail}."
+    if spread > BUSY_SPREAD:
+        apart = f"The same pass took other times from round to round, spread over {format_share(spread)} of its median"
+        return first, f"{apart}, so the machine was busy: calibrate again when it is idle; {tail}."
     if mape <= FAIR_MAPE:
         return first, f"That is enough for a first choice, not for a limit that is close; {tail}."
-    return first, f"That is too far off to decide by: was the machine busy? Calibrate again when it is idle; {tail}."
+    return first, f"That is too far off to decide by: calibrate again, and leave the machine idle; {tail}."
 
 
 def _ms(seconds: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from llmdrill.lab.bandwidth import Reader, peak_flops
+from llmdrill.lab.clock import Timing
 from llmdrill.lab.decoder import Decoder, DecoderWeights, LayerWeights, random_decoder
 from llmdrill.lab.native.binding import native_status
 from llmdrill.lab.native.engine import NativeDecoder
@@ -132,6 +133,16 @@ class Calibration:
     answered: tuple[Answered, ...]
     fp32_flops_per_s: float
     bf16_flops_per_s: float
+
+    @property
+    def spread_share(self) -> float:
+        """Return how far apart the rounds were: the quartiles of one and the same time over its median, in the middle.
+
+        On an idle machine a few hundredths; what a prediction is off by less than this is noise.
+        """
+        times = [one.seconds for one in self.readings]
+        times += [seconds for one in self.answered for seconds in (one.ttft_s, one.tpot_s)]
+        return float(np.median([Timing(seconds).spread_share for seconds in times]))
 
 
 def calibrate(

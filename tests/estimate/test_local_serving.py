@@ -159,6 +159,7 @@ def test_a_floor_reads_as_fast_as_the_fastest_of_both_measured_sizes_around_a_se
     best = profile.best_bandwidth_bytes_per_s(size)
     assert best >= profile.bandwidth_bytes_per_s(size) * 0.999999
     assert 15e9 * 0.999999 <= profile.best_bandwidth_bytes_per_s(size * more) <= best * 1.000001 <= 90e9 * 1.00001
+    assert [profile.best_bandwidth_bytes_per_s(tier.set_bytes) for tier in tiers] == [90e9, 60e9, 15e9]
     keep_profile(profile)
     assert local_accelerator().bandwidth_at(size) == best
 

@@ -49,6 +49,7 @@ def test_held_out_times_stand_beside_predictions_and_the_errors_follow_from_them
     inside = [row["inside"] == "yes" for row in found["held_out"]]
     assert found["interval_coverage_share"] == sum(inside) / 2
     assert "random weights: latency and memory only" in found["notes"]
+    assert found["round_spread_share"] == 0  # of a single round
 
 
 def test_the_profile_is_kept_and_again_holds_the_kept_one_against_new_times() -> None:
@@ -71,6 +72,41 @@ def test_a_quick_profile_is_not_kept() -> None:
     assert not calibrated(quick=True)["kept"]
     with pytest.raises(UsageError, match="run `llmdrill lab calibrate` first"):
         calibrated(again=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "spread", "speed", "says"),
+    [
+        (0.05, 0.5, 0.2, "enough to compare designs"),
+        (0.2, 0.05, None, "enough for a first choice"),
+        (0.2, 0.3, None, "spread over 30% of its median, so the machine was busy"),
+        (0.2, 0.05, 0.5, "ran at 0.50 times the speed they had then"),
+        (0.2, 0.05, 1.05, "enough for a first choice"),
+        (9.0, 0.0, None, "too far off to decide by"),
+    ],
+)
+def test_what_a_calibration_allows_follows_its_errors_the_rounds_and_the_speed(
+    error: float, spread: float, speed: float | None, says: str
+) -> None:
+    from llmdrill.estimate.explain import Explained
+    from llmdrill.experiments.calibrate import Confronted
+    from llmdrill.experiments.calibrate_shown import meaning_of
+
+    predicted = Explained("tpot_s", 1 + error, "seconds", "", "", "")
+    asked = HeldOut("middle", TINY, "torch", "fp32", 20, 4)
+    first, second = meaning_of([Confronted(asked, "tpot", predicted, 0.5, 2.0, 1.0)], spread=spread, speed=speed)
+    assert f"off by {100 * error:.3g}% in the mean" in first
+    assert says in second
+    assert f"the worst is TPOT of middle (+{100 * error:.0f}%)" in second
+
+
+def test_the_spread_of_rounds_is_that_of_the_middle_time() -> None:
+    from llmdrill.lab.calibrate import Answered, Calibration, Reading
+
+    asked = HeldOut("middle", TINY, "torch", "fp32", 20, 4)
+    readings = (Reading(Probe("a", TINY, "torch", "fp32", ()), Pass("decode", 1), (1.0, 1.0, 1.0)),)
+    run = Calibration((), readings, (Answered(asked, (1.0, 2.0, 3.0), (2.0, 4.0, 6.0)),), 1.0, 1.0)
+    assert run.spread_share == 0.5  # of 0, 0.5 and 0.5
 
 
 def test_a_larger_set_that_reads_faster_lifts_the_smaller_ones() -> None:
