@@ -19,6 +19,8 @@ PAGE: Final = Path(__file__).with_name("lab.md")
 EXAMPLE: Final = re.compile(r"```console\n\$ (?P<call>llmdrill lab (?P<name>\w+)[^\n]*)\n(?P<shown>.*?)```", re.DOTALL)
 WHOLE: Final = ("decode",)
 COLUMNS: Final = "100"
+MEANING: Final = "-- What it means"
+NOTES: Final = {"-- What the figures are", "-- How they were predicted", "-- Read with care", "-- How it was run"}
 
 
 def main() -> int:
@@ -45,13 +47,13 @@ def printed(call: str) -> str:
 
 
 def shortened(text: str, *, whole: bool) -> str:
-    """Return the figures and the meaning of a report, or all that stands before its notes; JSON as it is."""
+    """Return the figures and the meaning of a report, or all that stands before its notes; others as they are."""
     parts = text.strip("\n").split("\n\n")
-    if len(parts) == 1:
+    if MEANING not in parts:
         return text
-    ends = next((at for at, part in enumerate(parts) if part.startswith("- ")), len(parts))
+    ends = next((at for at, part in enumerate(parts) if part in NOTES), len(parts))
     figures = [part for part in parts[:ends] if re.match(r"(Predicted and m|M)easured\n", part)]
-    kept = parts[1:ends] if whole else [*figures, parts[ends - 1]]
+    kept = parts[1:ends] if whole else [*figures, parts[parts.index(MEANING) + 1]]
     return "\n\n".join(kept) + "\n"
 
 

@@ -329,7 +329,7 @@ def _meaning(run: CompletionRun) -> tuple[str, str]:
     every, few = shown_above(run.lines, len(run.lines)), shown_above(run.lines, max(1, len(run.lines) // 5))
     first = (
         f"A line takes {format_seconds(p50)} in the middle and {format_seconds(p99)} at p99, "
-        f"{format_share(within)} of the lines at most {BUDGETS_MS[-1]} ms, and {format_share(every.precision)} are"
+        f"{format_share(within)} of the lines within {BUDGETS_MS[-1]} ms, and {format_share(every.precision)} are"
         f" exactly what was written; of the {few.lines} that the model is surest of {format_share(few.precision)} are."
     )
     with_all, eager = (one.driven.outcome for one in run.typing[:2])

@@ -117,20 +117,21 @@ def _decoding(scenario: Scenario, design: Design, measurement: Measurement) -> I
 
 
 def _typing(scenario: Scenario, design: Design, measurement: Measurement) -> Iterator[Confrontation]:
-    from llmdrill.experiments.decoding_run import predicted_waste_share
+    from llmdrill.experiments.decoding_run import number_setting, predicted_waste_share, service_total_ms
 
     measured = measurement.figure("wasted_share")
     predicted = predicted_waste_share(scenario, design, seed=measurement.seed)
     if measured is None or not measured.value or predicted is None:
         return
-    settings = scenario.evaluation.settings
+    ttft_ms, total_ms = number_setting(scenario, "service_ttft_ms"), service_total_ms(scenario)
     yield Confrontation(
         "requests that the next key overtakes",
         predicted,
         measured.value,
         "share",
-        f"replay of the same intervals: TTFT {settings['service_ttft_ms']} ms, total {settings['service_total_ms']} ms",
-        "The formula breaks a request off at any moment; the engine finishes a step, and lines differ in length.",
+        f"replay of the same intervals: TTFT {ttft_ms:g} ms, total {total_ms:g} ms",
+        "The formula breaks a request off at any moment and lets none wait; the engine finishes a step, lines differ in"
+        " length, and what is not cancelled holds up the next.",
     )
 
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from llmdrill.errors import UsageError
 from llmdrill.experiments.parameters import prompt_tokens, stages_of
 from llmdrill.measurement import measurement_key
 
@@ -33,23 +34,26 @@ def decoding_config(scenario: Scenario, design: Design) -> DecodingConfig:
         output_tokens=max(2, round(output)),
         shape=str(settings["shape"]) if "shape" in settings else None,
         model=str(settings["model"]) if "model" in settings else None,
-        repeats=int(settings.get("repeats", 3)),
+        repeats=int(number_setting(scenario, "repeats", 3)),
         cached_share=model.cached_share or 0.5,
     )
 
 
 def typing_trace(scenario: Scenario, design: Design) -> TypingTrace | None:
-    """Return the scenario's typing trace with the design's debounce, or None if the scenario states none."""
+    """Return the scenario's typing trace with the design's debounce, or None if the scenario states none.
+
+    Raises:
+        UsageError: If the scenario states one without its intervals.
+    """
     from llmdrill.lab.typing_trace import TypingTrace
 
-    settings = scenario.evaluation.settings
-    if "keystrokes" not in settings:
+    if "keystrokes" not in scenario.evaluation.settings:
         return None
     debounce = next(iter(stages_of(design, "debounce")), None)
     return TypingTrace(
-        keystrokes=int(settings["keystrokes"]),
-        interval_p50_ms=float(settings["interval_p50_ms"]),
-        interval_sigma=float(settings["interval_sigma"]),
+        keystrokes=int(number_setting(scenario, "keystrokes")),
+        interval_p50_ms=number_setting(scenario, "interval_p50_ms"),
+        interval_sigma=number_setting(scenario, "interval_sigma"),
         debounce_ms=1000 * debounce.wait if debounce is not None else 0.0,
     )
 
@@ -67,18 +71,39 @@ def small_model_plan(scenario: Scenario, design: Design) -> SmallModelPlan:
     from llmdrill.lab.completion_plan import SmallModelPlan
     from llmdrill.lab.typing_trace import TypingPolicy
 
-    settings, model, trace = scenario.evaluation.settings, stages_of(design, "llm")[0], typing_trace(scenario, design)
+    model, trace = stages_of(design, "llm")[0], typing_trace(scenario, design)
     policy = None
     if trace is not None:
         cancel = any(stage.cancel for stage in stages_of(design, "debounce"))
         policy = TypingPolicy("design", trace, cancel=cancel, reuse=bool(model.cached_share))
     return SmallModelPlan(
-        lines=int(settings.get("lines", 0)),
+        lines=int(number_setting(scenario, "lines", 0)),
         context_tokens=round(prompt_tokens(scenario, design)),
         max_new_tokens=max(2, round(model.max_output_tokens or scenario.workload.output_tokens.p95)),
         policy=policy,
-        service_total_s=float(settings.get("service_total_ms", SERVICE_TOTAL_MS)) / MS_PER_S,
+        service_total_s=service_total_ms(scenario) / MS_PER_S,
     )
+
+
+def service_total_ms(scenario: Scenario) -> float:
+    """Return what a request that is left alone takes by the clock of the typing trace."""
+    return number_setting(scenario, "service_total_ms", SERVICE_TOTAL_MS)
+
+
+def number_setting(scenario: Scenario, name: str, default: float | None = None) -> float:
+    """Return a setting of the scenario's run.
+
+    Raises:
+        UsageError: If it is no number, or absent and without a default.
+    """
+    value = scenario.evaluation.settings.get(name, default)
+    try:
+        return float("" if value is None else value)
+    except ValueError as error:
+        found = "it is absent" if value is None else f"it is '{value}'"
+        raise UsageError(
+            f"scenario {scenario.id}: evaluation.settings: {name} must be a number, but {found}"
+        ) from error
 
 
 def measure_completion(scenario: Scenario, design: Design, *, seed: int) -> Measurement:
@@ -105,10 +130,10 @@ def predicted_waste_share(scenario: Scenario, design: Design, *, seed: int) -> f
 
     from llmdrill.lab.typing_trace import replay_typing
 
-    trace, settings = typing_trace(scenario, design), scenario.evaluation.settings
-    if trace is None or "service_ttft_ms" not in settings:
+    trace = typing_trace(scenario, design)
+    if trace is None or "service_ttft_ms" not in scenario.evaluation.settings:
         return None
-    ttft_ms, total_ms = (float(settings[f"service_{name}_ms"]) for name in ("ttft", "total"))
+    ttft_ms, total_ms = number_setting(scenario, "service_ttft_ms"), service_total_ms(scenario)
     return replay_typing(trace, ttft_ms=ttft_ms, total_ms=total_ms, rng=np.random.default_rng(seed)).wasted_share
 
 

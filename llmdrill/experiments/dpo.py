@@ -140,7 +140,8 @@ def headline(run: DpoRun) -> Tuned:
 
 def _findings(run: DpoRun, *, seed: int) -> Iterator[Finding]:
     middle = headline(run)
-    yield Finding("pairs", float(run.pairs), n=run.drawn, note="of prompts with a right and a wrong completion")
+    note = "of prompts with a right and a wrong completion"
+    yield Finding("pairs", float(run.pairs), n=run.drawn, weights_matter=True, note=note)
     yield _right("right_before_share", run.before, seed=seed)
     yield _right("right_after_dpo_share", middle.judged, seed=seed)
     yield _right("right_after_reward_share", run.rewarded, seed=seed)
@@ -160,8 +161,8 @@ def _preferred(name: str, found: Preferences | None, note: str) -> Iterator[Find
     from llmdrill.lab.classify_metrics import wilson_interval
 
     if found is None:
-        yield Finding(f"{name}_loss_nats", None, note=f"no {note}")
-        yield Finding(f"{name}_preferred_share", None, note=f"no {note}")
+        yield Finding(f"{name}_loss_nats", None, weights_matter=True, note=f"no {note}")
+        yield Finding(f"{name}_preferred_share", None, weights_matter=True, note=f"no {note}")
         return
     n, share = found.pairs, found.preferred_share
     interval = wilson_interval(successes=share * n, n=n)
@@ -311,7 +312,7 @@ def _notes(options: DpoOptions) -> Iterator[str]:
         yield "prompts for training are cut from modules that are not held out, those for judging from held-out modules"
         if options.model is not None:
             yield "this model may have seen both: they are public"
-    yield "one seed and one rate each, not searched for; the headline's beta is the middle one, not the best"
+    yield "one seed and one learning rate; the headline's beta is the middle one, not the best"
 
 
 def _effect(judged: Judged, seed: int) -> str:

@@ -113,8 +113,8 @@ def edit_similarity(completion: str, written: str) -> float:
 
     Formula:
         1 - levenshtein(completion, written) / max(len(completion), len(written)), after blanks at both ends are cut.
-        CodeXGLUE's script prints fuzzywuzzy's ratio, which relates matches to the sum of both lengths instead and is
-        the higher figure of the two.
+        CodeXGLUE's script prints fuzzywuzzy's ratio, which relates twice the matches to the sum of both lengths
+        instead: by Levenshtein's matches never the lower of the two.
     Source:
         Levenshtein 1966, "Binary codes capable of correcting deletions, insertions and reversals"; Ding et al. 2023,
         CrossCodeEval, arXiv:2310.11248, for edit similarity beside exact match.

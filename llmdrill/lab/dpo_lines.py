@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from llmdrill.errors import UsageError
+from llmdrill.lab.completion_cases import SourceText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
 
-    from llmdrill.lab.completion_cases import SourceText
     from llmdrill.lab.tokenizer import Tokenizer
 
 Verifier = Literal["names", "parses", "sums"]
@@ -212,8 +212,6 @@ def trained_on(held_out: frozenset[str], *, files: int, rng: np.random.Generator
     Raises:
         UsageError: If the standard library is not there as files of source.
     """
-    from llmdrill.lab.completion_cases import SourceText
-
     folder = Path(sysconfig.get_path("stdlib"))
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*.py"))
     paths += sorted(path.relative_to(folder).as_posix() for path in folder.glob("[a-z]*/*.py"))

@@ -33,18 +33,26 @@ def fitted(grid: Grid, *, width: int, gap: int, break_words: bool) -> Grid | Non
 
 
 def _with_words_broken(grid: Grid, room: int) -> Grid | None:
-    """Break the cells of the widest column that is no column of numbers."""
-    widths = [_wide(column) for column in _columns(grid)]
+    """Break the cells of one column of words: the widest, or the next where that is a column of single words."""
+    columns = _columns(grid)
+    widths = [_wide(column) for column in columns]
     words = [at for at, name in enumerate(grid.columns) if not name.startswith(">")]
-    if not words:
-        return None
-    widest = max(words, key=lambda at: widths[at])
-    left = room - (sum(widths) - widths[widest])
-    if left < LEAST_TEXT:
-        return None
-    rows = tuple((*row[:widest], broken(row[widest], left), *row[widest + 1 :]) for row in grid.rows)
-    name = broken(grid.columns[widest], left)
-    return replace(grid, columns=(*grid.columns[:widest], name, *grid.columns[widest + 1 :]), rows=rows)
+    for at in sorted(words, key=lambda at: -widths[at]):
+        left = room - (sum(widths) - widths[at])
+        if left >= (LEAST_TEXT if widths[at] > LEAST_TEXT else _longest_piece(columns[at])):
+            rows = tuple((*row[:at], broken(row[at], left), *row[at + 1 :]) for row in grid.rows)
+            names = (*grid.columns[:at], broken(grid.columns[at], left), *grid.columns[at + 1 :])
+            return replace(grid, columns=names, rows=rows)
+    return None
+
+
+def _longest_piece(column: list[str]) -> int:
+    return max(len(piece.rstrip()) for cell in column for line in cell.split("\n") for piece in _pieces(line))
+
+
+def _pieces(line: str) -> list[str]:
+    """Return the parts that a line may be broken into: after blanks and underscores."""
+    return re.split(r"(?<=[ _])", line)
 
 
 def _columns(grid: Grid) -> list[list[str]]:
@@ -62,7 +70,7 @@ def _stacked(name: str, lines: int) -> str:
     ('>predicted_\ntokens_per_s', 'draft\ntokens')
     """
     flush, text = (">", name[1:]) if name.startswith(">") else ("", name)
-    least = max(1, *map(len, re.split(r"(?<=[ _])", text)))
+    least = max(1, *map(len, _pieces(text)))
     return flush + next(
         made for width in range(least, len(text) + 2) if (made := broken(text, width)).count("\n") < lines
     )
@@ -81,7 +89,7 @@ def broken(text: str, width: int) -> str:
 
 def _broken_line(text: str, width: int) -> str:
     lines = [""]
-    for piece in re.split(r"(?<=[ _])", text):
+    for piece in _pieces(text):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -112,6 +112,8 @@ def _number_cells(column: Sequence[float | None]) -> list[str]:
 
     >>> _number_cells((31.53, 37.2, None)), _number_cells((0.39251, 253.87)), _number_cells((4096, 8))
     (['31.53', '37.20', ''], ['0.3925', '253.9'], ['4,096', '8'])
+    >>> _number_cells((6.6e-07, 0.5))
+    ['6.6e-07', '0.5']
     """
     shown = [_cell(one) for one in column]
     decimals = max((len(text.partition(".")[2]) for text in shown), default=0)

@@ -175,8 +175,10 @@ def _plain_grid(grid: Grid, width: int) -> str:
 
 
 def _aligned(grid: Grid) -> list[str]:
-    """Return a line for each line of a row's highest cell."""
-    rows = [tuple(name.removeprefix(">") for name in grid.columns), *grid.rows]
+    """Return a line for each line of a row's highest cell; short headers stand at the bottom."""
+    height = max(name.count("\n") for name in grid.columns)
+    names = tuple("\n" * (height - name.count("\n")) + name.removeprefix(">") for name in grid.columns)
+    rows = [names, *grid.rows]
     widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

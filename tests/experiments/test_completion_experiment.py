@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
+from llmdrill.errors import UsageError
 from llmdrill.estimate.checks import NumberError
 from llmdrill.experiments import completion, dpo
+from llmdrill.experiments.decoding_run import predicted_waste_share, small_model_plan
 from llmdrill.experiments.dpo import least_kl_nats, smoothed
 from llmdrill.experiments.floors import Floors
 from llmdrill.experiments.record import record_of
@@ -32,9 +34,14 @@ from llmdrill.lab.dpo_sample import Judged
 from llmdrill.lab.dpo_train import Preferences, RewardStep
 from llmdrill.lab.shapes import named_shape
 from llmdrill.lab.typing_trace import Answer, DrivenTyping, TypingPolicy, TypingTrace
+from llmdrill.system.design import load_design, shipped_design
+from llmdrill.system.scenario import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from llmdrill.system.design import Design
+    from llmdrill.system.scenario import Scenario
 
 pytestmark = pytest.mark.lab
 shares = st.floats(0.01, 0.99)
@@ -64,6 +71,43 @@ def test_what_the_reference_never_does_takes_infinitely_many_nats() -> None:
 
 def test_a_smoothed_curve_is_the_mean_of_the_last_few() -> None:
     assert smoothed((1.0, 2.0, 3.0, 4.0, 5.0, 6.0)) == (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+
+
+# --- what a scenario states -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"interval_sigma": None},
+            "code-completion: evaluation.settings: interval_sigma must be a number, but it is abs",
+        ),
+        ({"service_total_ms": "soon"}, "service_total_ms must be a number, but it is 'soon'"),
+    ],
+)
+def test_a_setting_that_the_run_needs_is_named_where_it_is_absent_or_no_number(
+    changed: dict[str, str | None], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        small_model_plan(*changed_settings(changed))
+
+
+def test_without_a_service_latency_of_its_own_a_scenario_has_the_default_and_no_prediction() -> None:
+    scenario, design = changed_settings({"service_total_ms": None})
+    assert small_model_plan(scenario, design).service_total_s == 0.23
+    assert predicted_waste_share(scenario, design, seed=0) == pytest.approx(0.37, abs=0.01)
+    assert predicted_waste_share(*changed_settings({"service_ttft_ms": None}), seed=0) is None
+
+
+def changed_settings(changed: dict[str, str | None]) -> tuple[Scenario, Design]:
+    """Return a scenario with settings replaced, or left out where they are None, and its reference design."""
+    file = load_scenario("code-completion")
+    settings = {**file.scenario.evaluation.settings, **changed}
+    kept = {name: value for name, value in settings.items() if value is not None}
+    evaluation = file.scenario.evaluation.model_copy(update={"settings": kept})
+    design = load_design(shipped_design(file.folder, file.scenario.reference.design)).design
+    return file.scenario.model_copy(update={"evaluation": evaluation}), design
 
 
 # --- what is said of extreme results --------------------------------------------------------------------------------
@@ -99,7 +143,7 @@ def test_a_run_of_which_nothing_came_in_time_or_right_is_told_as_that() -> None:
     none = typing(1, seen=False)
     run = a_run([a_line(total_s=9.0, exact=False)], first=none, eager=none, warm_s=0.2)
     first, second = completion._meaning(run)
-    assert "0% of the lines at most 300 ms, and 0% are exactly what was written; of the 1 that" in first
+    assert "0% of the lines within 300 ms, and 0% are exactly what was written; of the 1 that" in first
     assert "leaves 1 of 1 requests, and 100% of those are not whole before the next key (100%" in second
     assert second.endswith("keeping the prefix does not pay here.")
     assert [row[2] for row in completion._threshold_table(run.lines).rows] == [1]
@@ -112,7 +156,7 @@ def test_a_run_of_which_all_came_right_and_at_once_is_told_as_that() -> None:
     every = typing(3, seen=True)
     run = a_run([a_line(total_s=0.01, exact=True)] * 9, first=typing(1, seen=True), eager=every, warm_s=0.01)
     first, second = completion._meaning(run)
-    assert "100% of the lines at most 300 ms, and 100% are exactly" in first
+    assert "100% of the lines within 300 ms, and 100% are exactly" in first
     assert "leaves 1 of 3 requests, and 0% of those" in second
     assert second.endswith("makes the next first token 10 times as fast.")
 

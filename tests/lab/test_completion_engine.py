@@ -161,6 +161,15 @@ def test_without_cancelling_every_request_runs_to_its_end_and_the_next_one_waits
     assert waits[-1] > waits[0]  # a queue has formed
 
 
+def test_waits_and_what_is_seen_follow_from_the_keys_and_the_engines_seconds_alone(bench: Bench) -> None:
+    run, free_s = drive(bench, debounce_ms=20, cancel=False, seconds=0.02), 0.0
+    for number, one in enumerate(run.answers):  # a key every 0.1 s, and a request for each 0.02 s later
+        free_s = max(0.1 * number + 0.02, free_s) + one.engine_s
+        assert one.waited_s == pytest.approx(free_s - 0.1 * number)
+        assert one.seen is (free_s <= 0.1 * (number + 1) or number == len(run.answers) - 1)
+    assert {one.seen for one in run.answers} == {True, False}
+
+
 def test_a_pause_longer_than_every_gap_sends_one_request_as_the_formula_says(bench: Bench) -> None:
     driven = drive(bench, debounce_ms=101, cancel=True, seconds=0.03)
     trace = TypingTrace(12, interval_p50_ms=100, interval_sigma=0, debounce_ms=101)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -136,6 +137,61 @@ def test_a_table_stays_within_the_window_and_loses_no_word(width: int) -> None:
 def test_a_row_too_wide_for_a_plain_window_becomes_one_line_a_cell() -> None:
     written = _written([Grid(("stage", "why"), (("llm", "x" * 90),))], plain=True, width=60)
     assert written.startswith("stage: llm\n  why: xxx")
+
+
+NAME_OF_PARTS = st.lists(st.sampled_from(("tokens", "per", "s", "predicted", "ratio")), min_size=1, max_size=5)
+
+
+@st.composite
+def _grids(draw: st.DrawFn) -> Grid:
+    columns = draw(st.lists(NAME_OF_PARTS.map("_".join), min_size=1, max_size=9))
+    marks = [draw(st.sampled_from(("", ">"))) for _ in columns]
+    cells = st.tuples(*(st.from_regex(r"[0-9]{1,9}|[a-z]{2,9}(_[a-z]{2,9}){0,5}", fullmatch=True) for _ in columns))
+    rows = draw(st.lists(cells, max_size=3))
+    return Grid(tuple(map("".join, zip(marks, columns, strict=True))), tuple(rows), " ".join(columns), "a note " * 12)
+
+
+@settings(max_examples=80)
+@given(_grids(), st.integers(40, 110), st.booleans())
+def test_a_table_stays_within_the_window_and_keeps_every_letter(grid: Grid, width: int, plain: bool) -> None:
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", _written([grid], plain=plain, width=width)).split("\n")
+    assert max(map(len, lines)) <= width
+    letters = Counter("".join(lines))
+    assert all(letters[letter] >= count for letter, count in Counter("".join(map("".join, grid.rows))).items())
+
+
+def test_headers_are_stacked_before_a_row_of_numbers_is_taken_apart() -> None:
+    grid = Grid((">tokens", ">predicted_tokens_per_s", ">measured_tokens_per_s"), (("1", "65.5", "22.6"),))
+    for plain in (True, False):
+        lines = _written([grid], plain=plain, width=44).splitlines()
+        assert max(map(len, lines)) <= 44
+        assert any(line.split() == ["1", "65.5", "22.6"] for line in lines)
+        assert any(line.split() == ["predicted_", "measured_"] for line in lines)
+
+
+def test_a_long_name_is_broken_after_an_underscore_where_a_person_looks_and_never_in_a_pipe() -> None:
+    name = "continue_draft_model_tokens_per_pass_ratio"
+    grid = Grid(("figure", *(f">number{at}" for at in range(4))), ((name, "1", "2", "3", "4"),))
+    assert "continue_draft_model_tokens_per_" in [
+        line.split()[0] for line in _written([grid], plain=False, width=68).split("\n") if line
+    ]
+    assert _written([grid], plain=True, width=68) == (
+        f"figure: {name}\n  number0: 1  number1: 2  number2: 3  number3: 4\n\n"
+    )
+
+
+def test_where_the_widest_column_is_one_word_the_next_is_broken() -> None:
+    grid = Grid(("shape", "engine", ">error"), (("smollm2-135m-instruct", "native decode int8", "-0.218"),))
+    lines = _written([grid], plain=False, width=42).split("\n")
+    assert any(line.split() == ["smollm2-135m-instruct", "native", "-0.218"] for line in lines)
+    assert any(line.split() == ["decode"] or line.split() == ["decode", "int8"] for line in lines)
+
+
+def test_a_line_of_a_drawing_is_kept_or_broken_between_words_under_its_own_indent() -> None:
+    drawing = Drawing("    kept   as it is\n    " + "word " * 12)
+    assert _written([drawing], plain=True, width=40) == (
+        "    kept   as it is\n    word word word word word word word\n      word word word word word\n\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def dpo(
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Over the pairs.")] = 2,
     reward_steps: Annotated[int, typer.Option(min=1, max=10_000, help="Of REINFORCE on the reward.")] = 20,
     reward_beta: Annotated[float, typer.Option(min=0, max=10, help="Weight of the KL there.")] = 0.02,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Of AdamW.")] = 2e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1, help="Of AdamW.")] = 1e-4,
     quick: QuickOption = False,
     *,
     seed: int,
