@@ -1,8 +1,10 @@
 """Tokens per second of our engines, and of the peers that are installed, on one set of random weights.
 
 Checks the answers first, then times all engines in turn, round by round, so that a slow minute of the machine hits
-every one of them; ratios are of medians. MBU is held against the bandwidth that plain reading reaches in the same
-round, with as many bytes as a step reads. Never a gate. Our engines also decode 16 sequences at once.
+every one of them; ratios are of medians. Each engine has a process of its own and waits in it while another is timed:
+in one process the threads of one library still spin when the next begins. MBU is held against the bandwidth that plain
+reading reaches in the same round, with as many bytes as a step reads. Never a gate. Our engines also decode 16
+sequences at once.
 
     python benchmarks/decode.py [--shape smollm2-135m] [--tokens 32] [--rounds 5] [--threads N] [--no-peers] [--json]
 """
@@ -14,10 +16,10 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
-import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +27,24 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
-from decode_peers import OurEngine, start_peers
+from decode_apart import start_apart
+from decode_ours import OUR_ENGINES, our_engine, weights
+from decode_peers import peer_engine, write_peers
 
-from llmdrill.lab.decoder import Decoder, DecoderWeights, LayerWeights, random_decoder
 from llmdrill.lab.machine import this_machine
-from llmdrill.lab.native.engine import HugePages, NativeDecoder, native_or_torch
 from llmdrill.lab.shapes import named_shape
 
 if TYPE_CHECKING:
-    from decode_peers import Engine
+    from collections.abc import Callable
+
+    from decode_answer import Engine
+    from decode_apart import Apart
 
     from llmdrill.lab.shapes import DecoderShape
 
 BITS_A_WEIGHT = {"fp32": 32, "bf16": 16, "int8": 8, "q8_0": 8.5, "q4_0": 4.5}
 LEAST_SAME = {"fp32": 0.9, "bf16": 0.3, "int8": 0.3, "q8_0": 0.3, "q4_0": 0.0}  # random weights have many near ties
-LOUDER = 2.5  # so that the layers, not the embedding of the last token, decide what comes next
+OURS = {name for name, _ in OUR_ENGINES}
 PREFILL_TOKENS, PROMPT_TOKENS, CHECKED_PROMPTS = 512, 16, 8
 BATCH, BATCH_STEPS = 16, 8
 
@@ -56,18 +61,24 @@ class Readings:
 
 def main() -> None:
     options = parse()
-    torch.set_num_threads(options.threads)
     shape = named_shape(options.shape)
-    engines, absent = our_engines(louder(random_decoder(shape, seed=0)), options.threads)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
+        builds: dict[tuple[str, str], Callable[[], Engine]] = {
+            (engine, precision): partial(our_engine, engine, precision, options.shape, options.threads)
+            for engine, precision in OUR_ENGINES
+        }
+        absent: dict[str, str] = {}
         if not options.no_peers:
-            decoder = next(one.decoder for one in engines if isinstance(one, OurEngine))
+            written, absent = write_peers(weights(shape), folder)
             context = PREFILL_TOKENS + 2 * options.tokens
-            peers, missing = start_peers(decoder, Path(folder), threads=options.threads, context=context)
-            engines, absent = [*engines, *peers], absent | missing
+            for one in written:
+                builds[one] = partial(peer_engine, *one, folder, threads=options.threads, context=context)
+        engines, died = start_apart(builds, running, threads=options.threads)
         same = check(engines, shape.vocab)
         readings = time_in_turn(engines, shape, tokens=options.tokens, rounds=options.rounds)
     rows = [row(engine, readings[index], same[index], shape, options) for index, engine in enumerate(engines)]
+    torch.set_num_threads(options.threads)
     result = {
         "schema": "llmdrill/benchmark-decode@1",
         "shape": options.shape,
@@ -78,11 +89,9 @@ def main() -> None:
         "machine": asdict(this_machine()),
         "engines": rows,
         "ratios": ratios(rows),
-        "absent": absent,
+        "absent": absent | died,
     }
     print(json.dumps(result, indent=1) if options.json else table(result))
-    sys.stdout.flush()
-    os._exit(0)  # the server of llama.cpp may wait for its threads for ever
 
 
 def parse() -> argparse.Namespace:
@@ -96,51 +105,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def louder(decoder: Decoder) -> Decoder:
-    """Return a decoder whose next token is not simply the last one again, as tied random weights would have it."""
-    layers = tuple(
-        LayerWeights(
-            *(layer.attention_norm, layer.qkv * LOUDER, layer.qkv_bias, layer.out * LOUDER),
-            *(layer.mlp_norm, layer.gate_up * LOUDER, layer.down * LOUDER),
-        )
-        for layer in decoder.weights.layers
-    )
-    old = decoder.weights
-    return Decoder(decoder.shape, DecoderWeights(old.embedding, layers, old.norm, old.head), random_weights=True)
-
-
-def in_bf16(decoder: Decoder) -> Decoder:
-    def cast(one: torch.Tensor) -> torch.Tensor:
-        return one.to(torch.bfloat16)
-
-    old = decoder.weights
-    layers = tuple(
-        LayerWeights(
-            *(cast(layer.attention_norm), cast(layer.qkv), None if layer.qkv_bias is None else cast(layer.qkv_bias)),
-            *(cast(layer.out), cast(layer.mlp_norm), cast(layer.gate_up), cast(layer.down)),
-        )
-        for layer in old.layers
-    )
-    embedding = cast(old.embedding)
-    head = embedding if decoder.shape.tied else cast(old.head)
-    return Decoder(decoder.shape, DecoderWeights(embedding, layers, cast(old.norm), head), random_weights=True)
-
-
-def our_engines(decoder: Decoder, threads: int) -> tuple[list[Engine], dict[str, str]]:
-    """Return torch in two precisions and the native step in three; the latter keep their cache in bf16 as prefill."""
-    half = in_bf16(decoder)
-    engines: list[Engine] = [OurEngine("torch", "fp32", decoder), OurEngine("torch", "bf16", half)]
-    absent: dict[str, str] = {}
-    for precision, base in (("fp32", decoder), ("bf16", half), ("int8", half)):
-        chosen = native_or_torch(base, precision=precision, threads=threads)  # type: ignore[arg-type]
-        if chosen.reason is None:
-            engines.append(OurEngine("native", precision, chosen.decoder))
-        else:
-            absent[f"native {precision}"] = chosen.reason
-    return engines, absent
-
-
-def check(engines: list[Engine], vocab: int) -> list[float]:
+def check(engines: list[Apart], vocab: int) -> list[float]:
     """Return how often each engine's first and second tokens are those of the first engine; stop if one is wrong."""
     rng = random.Random(0)  # noqa: S311 - the same prompts every time
     prompts = [rng.choices(range(3, vocab), k=PROMPT_TOKENS) for _ in range(CHECKED_PROMPTS)]
@@ -157,10 +122,10 @@ def check(engines: list[Engine], vocab: int) -> list[float]:
     return shares
 
 
-def time_in_turn(engines: list[Engine], shape: DecoderShape, *, tokens: int, rounds: int) -> list[Readings]:
+def time_in_turn(engines: list[Apart], shape: DecoderShape, *, tokens: int, rounds: int) -> list[Readings]:
     rng = random.Random(1)  # noqa: S311
     long, short = (rng.choices(range(3, shape.vocab), k=count) for count in (PREFILL_TOKENS, PROMPT_TOKENS))
-    reader = next((one.decoder for one in engines if isinstance(getattr(one, "decoder", None), NativeDecoder)), None)
+    reader = next((one for one in engines if one.name == "native"), None)
     readings = [Readings() for _ in engines]
     for _ in range(rounds):
         for engine, kept in zip(engines, readings, strict=True):
@@ -168,9 +133,9 @@ def time_in_turn(engines: list[Engine], shape: DecoderShape, *, tokens: int, rou
             kept.step_s.append(answer.step_s or float("nan"))
             if reader is not None:
                 size = int(step_bytes(shape, engine.precision, tokens))
-                kept.bandwidth_bytes_per_s.append(bandwidth(reader, size))
+                kept.bandwidth_bytes_per_s.append(reader.bandwidth_bytes_per_s(size))
             kept.prefill_s.append(engine.answer(long, tokens=1).prefill_s)
-            if isinstance(engine, OurEngine):
+            if engine.name in OURS:
                 kept.batch_step_s.append(engine.batch_step_s(short, sequences=BATCH, steps=BATCH_STEPS))
     return readings
 
@@ -183,22 +148,7 @@ def step_bytes(shape: DecoderShape, precision: str, tokens: int) -> float:
     return matrix_weights * BITS_A_WEIGHT[precision] / 8 + cache
 
 
-def bandwidth(reader: Decoder, size_bytes: int) -> float:
-    """Return the median of a few plain readings of so many bytes."""
-    if not isinstance(reader, NativeDecoder):
-        raise TypeError
-    memory = HugePages(size_bytes + 8).zeros(size_bytes // 8, dtype=torch.int64).fill_(1)
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        reader.read(memory)
-        seconds.append(time.perf_counter() - start)
-    return memory.nbytes / statistics.median(seconds[1:])
-
-
-def row(
-    engine: Engine, read: Readings, same: float, shape: DecoderShape, options: argparse.Namespace
-) -> dict[str, Any]:
+def row(engine: Apart, read: Readings, same: float, shape: DecoderShape, options: argparse.Namespace) -> dict[str, Any]:
     per_s = 1 / statistics.median(read.step_s)
     reachable = statistics.median(read.bandwidth_bytes_per_s) if read.bandwidth_bytes_per_s else None
     needed = step_bytes(shape, engine.precision, options.tokens)
@@ -219,7 +169,7 @@ def row(
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each of our engines over each peer, in decoding and in prefill."""
-    ours = [one for one in rows if one["engine"] in {"torch", "native"}]
+    ours = [one for one in rows if one["engine"] in OURS]
     return [
         {
             "of": f"{mine['engine']} {mine['precision']}",

@@ -1,90 +1,33 @@
-"""The engines that benchmarks/decode.py compares: each answers a prompt greedily and says how long its parts took.
+"""The peers that benchmarks/decode.py compares: each answers a prompt greedily and says how long its parts took.
 
 All hold the same weights. A peer that is not installed, or does not start, is left out with its reason.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
+from decode_answer import Answer, stepped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from decode_answer import Engine
+
     from llmdrill.lab.decoder import Decoder, DecoderWeights
     from llmdrill.lab.shapes import DecoderShape
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Tokens chosen greedily, and the seconds of reading the prompt and of each further token (median)."""
-
-    tokens: tuple[int, ...]
-    prefill_s: float
-    step_s: float | None
-
-
-class Engine(Protocol):
-    """What is timed."""
-
-    name: str
-    precision: str
-
-    def answer(self, prompt: Sequence[int], *, tokens: int) -> Answer: ...
-
-
-def stepped(prefill: Callable[[], int], step: Callable[[int], int], *, tokens: int) -> Answer:
-    """Time a prefill and single steps, each of which returns the token chosen."""
-    start = time.perf_counter()
-    chosen, seconds = [prefill()], []
-    prefill_s = time.perf_counter() - start
-    for _ in range(tokens - 1):
-        start = time.perf_counter()
-        chosen.append(step(chosen[-1]))
-        seconds.append(time.perf_counter() - start)
-    return Answer(tuple(chosen), prefill_s, statistics.median(seconds) if seconds else None)
-
-
-class OurEngine:
-    """The torch engine or the native one."""
-
-    def __init__(self, name: str, precision: str, decoder: Decoder) -> None:
-        self.name, self.precision, self.decoder = name, precision, decoder
-
-    def answer(self, prompt: Sequence[int], *, tokens: int) -> Answer:
-        session = self.decoder.start(sequences=1, capacity_tokens=len(prompt) + tokens)
-        return stepped(
-            lambda: int(session.prefill([prompt]).argmax()),
-            lambda token: int(session.decode(torch.tensor([token])).argmax()),
-            tokens=tokens,
-        )
-
-    def batch_step_s(self, prompt: Sequence[int], *, sequences: int, steps: int) -> float:
-        """Return the median time of a step of so many sequences at once."""
-        session = self.decoder.start(sequences=sequences, capacity_tokens=len(prompt) + steps)
-        chosen, seconds = session.prefill([prompt] * sequences).argmax(-1), []
-        for _ in range(steps):
-            start = time.perf_counter()
-            chosen = session.decode(chosen).argmax(-1)
-            seconds.append(time.perf_counter() - start)
-        return statistics.median(seconds)
 
 
 class Transformers:
     """transformers with its dynamic cache, one forward call a step: no generate() around it to slow it down."""
 
-    name = "transformers"
-
     def __init__(self, folder: Path, precision: str) -> None:
         from transformers import AutoModelForCausalLM
 
-        self.precision = precision
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
@@ -104,12 +47,9 @@ class Transformers:
 class LlamaCpp:
     """llama.cpp through xllamacpp's server in this process, with the timings that it reports itself."""
 
-    name = "llama.cpp"
-
     def __init__(self, folder: Path, precision: str, *, threads: int, context: int) -> None:
         import xllamacpp
 
-        self.precision = precision
         params = xllamacpp.CommonParams()
         params.model.path = str(folder / f"{precision}.gguf")
         params.n_ctx, params.n_parallel, params.warmup, params.verbosity = context, 1, True, -1
@@ -129,12 +69,9 @@ class LlamaCpp:
 class CTranslate2:
     """ctranslate2, which has no single step to call: a step is the difference between a long answer and a short one."""
 
-    name = "ctranslate2"
-
     def __init__(self, folder: Path, precision: str, *, threads: int) -> None:
         import ctranslate2
 
-        self.precision = precision
         compute = {"fp32": "float32", "int8": "int8_float32"}[precision]
         self._generator = ctranslate2.Generator(
             str(folder / "ctranslate2"), device="cpu", compute_type=compute, intra_threads=threads
@@ -265,27 +202,29 @@ def write_ctranslate2(folder: Path) -> None:
     TransformersConverter(str(folder)).convert(str(folder / "ctranslate2"))
 
 
-def start_peers(decoder: Decoder, folder: Path, *, threads: int, context: int) -> tuple[list[Engine], dict[str, str]]:
-    """Return the peers that start here, and the reason for each that does not."""
-    ways: list[tuple[str, Callable[[], Any], Callable[[], Engine]]] = [
-        ("transformers fp32", lambda: write_transformers(decoder, folder), lambda: Transformers(folder, "fp32")),
-        ("transformers bf16", lambda: None, lambda: Transformers(folder, "bf16")),
-        ("ctranslate2 int8", lambda: write_ctranslate2(folder), lambda: CTranslate2(folder, "int8", threads=threads)),
-    ]
-    ways += [
-        (
-            f"llama.cpp {precision}",
-            partial(write_gguf, decoder, folder, precision),
-            partial(LlamaCpp, folder, precision, threads=threads, context=context),
-        )
-        for precision in ("q8_0", "q4_0")
-    ]
-    peers: list[Engine] = []
+def write_peers(decoder: Decoder, folder: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Write what the peers read; return those (name, precision) that have it, and the reason for each that has not."""
+    ways: dict[tuple[str, str], Callable[[], Any]] = {
+        ("transformers", "fp32"): lambda: write_transformers(decoder, folder),
+        ("transformers", "bf16"): lambda: None,
+        ("ctranslate2", "int8"): lambda: write_ctranslate2(folder),
+        **{("llama.cpp", one): partial(write_gguf, decoder, folder, one) for one in ("q8_0", "q4_0")},
+    }
+    written: list[tuple[str, str]] = []
     absent: dict[str, str] = {}
-    for name, write, start in ways:
+    for (name, precision), write in ways.items():
         try:
             write()
-            peers.append(start())
+            written.append((name, precision))
         except Exception as error:  # noqa: BLE001 - whatever a peer dies of, the others are measured
-            absent[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return peers, absent
+            absent[f"{name} {precision}"] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return written, absent
+
+
+def peer_engine(name: str, precision: str, folder: Path, *, threads: int, context: int) -> Engine:
+    """Start a peer on what ``write_peers`` wrote."""
+    if name == "transformers":
+        return Transformers(folder, precision)
+    if name == "ctranslate2":
+        return CTranslate2(folder, precision, threads=threads)
+    return LlamaCpp(folder, precision, threads=threads, context=context)
