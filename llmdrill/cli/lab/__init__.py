@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Experiment → what help says of it: the first sentence of its docstring, here so that help imports none of them. In
-# the order that help and `lab all` go through them; each is the function of that name in the file of that name.
+# the order that help and `lab all` go through them; each is the function of that name in the file of that name, a
+# hyphen being an underscore there.
 EXPERIMENTS: Final = {
     "decode": "Decode token by token: TTFT, TPOT, tokens per second, MBU and MFU.",
     "kv": "Bytes of the key-value cache, and what decoding without one costs.",
@@ -29,6 +30,15 @@ EXPERIMENTS: Final = {
     "dpo": "DPO, and its variant with a verifier's reward, on the embedded model.",
     "calibrate": "Profile this machine, and predict shapes that were not run.",
     "perplexity": "Perplexity and bits per byte of a text.",
+    "retrieval": "One retrieval configuration or several: quality, latency, memory, cost.",
+    "chunking": "Size, overlap and method of chunks against quality and cost.",
+    "hybrid": "Dense, sparse and hybrid search by kind of question; fusion weights.",
+    "ann": "Approximate search: recall, speed and memory against exact.",
+    "rerank": "What reranking n candidates gains and costs, and when it hurts.",
+    "position": "Lost in the middle: recall by the depth of what is to be found.",
+    "semantic-cache": "Thresholds of a semantic cache: hits, wrong hits, money.",
+    "faults": "What one planted fault does to a working pipeline.",
+    "embed": "Throughput and memory of the embedder, against this machine's limit.",
     "all": "Every experiment as one report that can be resumed.",
 }
 
@@ -57,7 +67,8 @@ def experiment_command(name: str) -> Callable[..., None]:
     if name == "all":
         command: Callable[..., None] = import_module("llmdrill.cli.lab.all_").all_
         return command
-    return as_command(getattr(import_module(f"llmdrill.cli.lab.{name}"), name))
+    function = name.replace("-", "_")
+    return as_command(getattr(import_module(f"llmdrill.cli.lab.{function}"), function))
 
 
 def _experiments() -> None:
