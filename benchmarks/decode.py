@@ -31,6 +31,7 @@ from decode_apart import start_apart
 from decode_ours import OUR_ENGINES, our_engine, weights
 from decode_peers import peer_engine, write_peers
 
+from llmdrill.lab import SPIN_TURNS
 from llmdrill.lab.machine import this_machine
 from llmdrill.lab.shapes import named_shape
 
@@ -74,7 +75,7 @@ def main() -> None:
             context = PREFILL_TOKENS + 2 * options.tokens
             for one in written:
                 builds[one] = partial(peer_engine, *one, folder, threads=options.threads, context=context)
-        engines, died = start_apart(builds, running, threads=options.threads)
+        engines, died = start_apart(builds, running, threads=options.threads, spins=dict.fromkeys(OURS, SPIN_TURNS))
         same = check(engines, shape.vocab)
         readings = time_in_turn(engines, shape, tokens=options.tokens, rounds=options.rounds)
     rows = [row(engine, readings[index], same[index], shape, options) for index, engine in enumerate(engines)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
     from decode_answer import Answer, Engine
 
 START_S = 300.0
+SPIN = "GOMP_SPINCOUNT"  # how long torch's idle threads spin; our package sets it for itself when it loads torch
 
 
 class Apart:
     """An engine in another process; a question to it waits for the answer, and nothing runs there in between."""
 
-    def __init__(self, name: str, precision: str, build: Callable[[], Engine], threads: int) -> None:
+    def __init__(self, name: str, precision: str, build: Callable[[], Engine], threads: int, spin: str | None) -> None:
         self.name, self.precision = name, precision
+        os.environ.pop(SPIN, None)
+        if spin is not None:
+            os.environ[SPIN] = spin
         own, its = multiprocessing.Pipe()
         self._ask, spawn = own, multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=serve, args=(its, build, threads), daemon=True)
@@ -83,12 +88,23 @@ def serve(asked: Connection, build: Callable[[], Engine], threads: int) -> None:
 
 
 def start_apart(
-    builds: Mapping[tuple[str, str], Callable[[], Engine]], running: ExitStack, *, threads: int
+    builds: Mapping[tuple[str, str], Callable[[], Engine]],
+    running: ExitStack,
+    *,
+    threads: int,
+    spins: Mapping[str, str],
 ) -> tuple[list[Apart], dict[str, str]]:
-    """Return the engines that start, and the reason for each that does not; leaving ``running`` ends them."""
+    """Return the engines that start, and the reason for each that does not; leaving ``running`` ends them.
+
+    Args:
+        builds: What builds an engine, by its name and precision.
+        running: Ends them.
+        threads: Of each.
+        spins: Engine to its setting of ``SPIN``; the others have what they bring.
+    """
     engines, died = [], {}
     for (name, precision), build in builds.items():
-        engine = Apart(name, precision, build, threads)
+        engine = Apart(name, precision, build, threads, spins.get(name))
         running.callback(engine.end)
         try:
             engine.wait_until_ready()

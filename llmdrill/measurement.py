@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA: Final = "llmdrill/measurement@1"
+RANDOM_WEIGHTS_NOTE: Final = "random weights: latency and memory only"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from llmdrill.errors import UsageError, did_you_mean, nearest_names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MS_PER_S: Final = 1000.0
+
 Dimension = Literal["count", "bytes", "seconds", "usd", "share", "per_second", "bytes_per_second", "flops"]
 
 _SCALE: Final[Mapping[str, float]] = {

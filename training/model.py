@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 ROPE_THETA: Final = 10_000.0
 NORM_EPS: Final = 1e-5
 EMBEDDING_SPREAD: Final = 0.02
+CONFIG_KEYS: Final = {  # size of a shape → what a Llama's config.json calls it
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "intermediate": "intermediate_size",
+    "vocabulary": "vocab_size",
+    "max_positions": "max_position_embeddings",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,7 @@ class Shape:
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "hidden_act": "silu",
-            "num_hidden_layers": self.layers,
-            "hidden_size": self.hidden,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "intermediate_size": self.intermediate,
-            "vocab_size": self.vocabulary,
-            "max_position_embeddings": self.max_positions,
+            **{key: getattr(self, size) for size, key in CONFIG_KEYS.items()},
             "rope_theta": ROPE_THETA,
             "rms_norm_eps": NORM_EPS,
             "tie_word_embeddings": True,
@@ -66,16 +69,7 @@ class Shape:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
         """Read what ``config`` wrote."""
-        return cls(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            kv_heads=config["num_key_value_heads"],
-            head_dim=config["head_dim"],
-            intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            max_positions=config["max_position_embeddings"],
-        )
+        return cls(**{size: config[key] for size, key in CONFIG_KEYS.items()})
 
     def saved(self) -> dict[str, int]:
         return asdict(self)

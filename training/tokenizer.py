@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from llmdrill.lab.byte_letters import byte_of_letter
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -88,17 +90,6 @@ def train_bpe(texts: Iterable[str], *, vocabulary: int) -> tokenizers.Tokenizer:
     )
     trained.train_from_iterator(texts, trainer)
     return trained
-
-
-def byte_of_letter() -> dict[str, int]:
-    """Return the byte that each letter of the byte-level alphabet stands for: printable ones for themselves.
-
-    >>> byte_of_letter()["A"], byte_of_letter()["Ġ"]
-    (65, 32)
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}
 
 
 def export_ranks(trained: tokenizers.Tokenizer) -> Tokenizer:

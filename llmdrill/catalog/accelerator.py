@@ -60,6 +60,10 @@ class Accelerator:
         """Return the bytes of a cached value beside weights of that precision, where none are asked for: 2 (fp16)."""
         return 2.0
 
+    def prompt_bytes_per_weight(self, precision: str) -> float:  # noqa: ARG002 - as above
+        """Return the bytes held of each weight, beside those that decode, for prompts: 0, one copy does both."""
+        return 0.0
+
     @property
     def rental(self) -> Rental | None:
         """The cheapest rental of the newest day, the first provider by name among equals; None if none was read."""

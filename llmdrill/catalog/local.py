@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "machine-profile"
 COMMAND: Final = "llmdrill lab calibrate"
+WEIGHT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
 CACHE_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 4.0}  # a value; beside int8 weights the cache is fp32
 
 
@@ -123,6 +124,15 @@ class LocalAccelerator(Accelerator):
             UsageError: If this precision was not measured.
         """
         return CACHE_BYTES[self.profile.engine_costs(precision, decodes=True).precision]
+
+    def prompt_bytes_per_weight(self, precision: str) -> float:
+        """Return the bytes held of each weight by the engine that reads prompts, where another one decodes.
+
+        Raises:
+            UsageError: If this precision was not measured.
+        """
+        decodes, reads = (self.profile.engine_costs(precision, decodes=which) for which in (True, False))
+        return 0.0 if decodes.engine == reads.engine else WEIGHT_BYTES[reads.precision]
 
     @property
     def constants(self) -> ServingConstants:

@@ -54,11 +54,9 @@ class Source(Protocol):
 
     def answer(self, prompt: Prompt, label: str) -> Typed:
         """Return what is typed at ``prompt``; ``label`` is what stands before the cursor."""
-        ...
 
     def wait(self, label: str) -> None:
         """Wait for Enter."""
-        ...
 
 
 class Person:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmdrill.cli import gate, options
 from llmdrill.cli.show import emit_json
+
+if TYPE_CHECKING:
+    from llmdrill.system.side import Side
 
 
 def estimate(
@@ -42,8 +45,17 @@ def estimate(
         case "junit":
             from llmdrill.report.junit import estimate_suite, junit_xml
 
-            sys.stdout.write(junit_xml("llmdrill estimate", [estimate_suite(side.file, side.estimate)]))
+            suite = estimate_suite(side.file, side.estimate, notes=_notes(side))
+            sys.stdout.write(junit_xml("llmdrill estimate", [suite]))
         case "github":
             from llmdrill.report.github_annotations import commands, estimate_annotations
 
-            sys.stdout.write(commands(estimate_annotations(side.file, side.estimate)))
+            sys.stdout.write(commands(estimate_annotations(side.file, side.estimate, notes=_notes(side))))
+
+
+def _notes(side: Side) -> tuple[str, ...]:
+    """Return what formats without a place for the notes of stages have to say of the whole."""
+    from llmdrill.system.local_stages import local_note
+
+    note = local_note(side.file.design)
+    return () if note is None else (note,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from llmdrill.catalog.load import LOCAL
-from llmdrill.catalog.local import CACHE_BYTES
+from llmdrill.catalog.local import CACHE_BYTES, WEIGHT_BYTES
 from llmdrill.errors import UsageError
 from llmdrill.estimate.explain import Explained, figure
 from llmdrill.estimate.serving_steps import Passes
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmdrill.catalog.local import EngineCosts, LocalAccelerator, MachineProfile
 
 ROWS: Final = {"torch": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), "native": (1, 8, 32)}
-WEIGHT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
 _SOURCE: Final = "roofline: Williams et al. 2009, doi:10.1145/1498765.1498785; constants measured on this machine"
 
 

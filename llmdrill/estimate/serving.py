@@ -184,6 +184,7 @@ def serving_estimate(
         data_parallel=data_parallel,
         expert_parallel=expert_parallel,
         prefix_share=prefix_share,
+        prompt_bytes_per_weight=accelerator.prompt_bytes_per_weight(precision),
     )
     constants = constants_of(accelerator, engine)
     return estimate_load(model, accelerator, load, constants, batching=batching, speculation=speculation)

@@ -53,6 +53,7 @@ class Load:
             data parallelism); the replica has tensor_parallel * data_parallel devices.
         expert_parallel: Devices that whole experts are spread over; 1: each expert is split over all devices.
         prefix_share: Share of a prompt's tokens read from a prefix cache instead of prefilled.
+        prompt_bytes_per_weight: Held of each weight beside those that decode, where prompts are read with other ones.
     """
 
     batch: float
@@ -64,6 +65,7 @@ class Load:
     data_parallel: int = 1
     expert_parallel: int = 1
     prefix_share: float = 0.0
+    prompt_bytes_per_weight: float = 0.0
 
     def __post_init__(self) -> None:
         require_positive(batch=self.batch, output_tokens=self.output_tokens, tensor_parallel=self.tensor_parallel)

@@ -115,9 +115,10 @@ def device_weights_bytes(model: ModelRecord, load: Load) -> float:
 
     Formula:
         (checkpoint_bytes - routed experts * their bytes) / tensor_parallel + routed experts * their bytes / devices
+        + parameters * prompt_bytes_per_weight / devices
     Args:
         model: Its parameters must be known.
-        load: precision, tensor_parallel and data_parallel count.
+        load: precision, tensor_parallel, data_parallel and prompt_bytes_per_weight count.
 
     Returns:
         Bytes.
@@ -144,7 +145,8 @@ def device_weights_bytes(model: ModelRecord, load: Load) -> float:
     else:
         whole = checkpoint_bytes(model, weight_format=rest_precision)
         stored = whole - (routed * _weight_bytes(rest_precision, None) if routed else 0.0)
-    return stored / load.tensor_parallel + experts / load.devices
+    prompts = (rest + routed + tables) * load.prompt_bytes_per_weight
+    return stored / load.tensor_parallel + (experts + prompts) / load.devices
 
 
 def replica_of(model: ModelRecord, accelerator: Accelerator, load: Load) -> Replica:

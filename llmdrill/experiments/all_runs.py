@@ -14,7 +14,7 @@ from llmdrill.experiments.result import experiment_json
 from llmdrill.measurement import measurement_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from llmdrill.experiments.result import Experiment
@@ -32,6 +32,7 @@ class Ran:
     Attributes:
         seconds: It took, when it ran.
         kept: It was finished by an earlier run under the same conditions.
+        older: It was finished by an earlier run, under other options, or another version or machine.
         document: Its JSON; None if it failed.
         markdown: Its section of the report.
         failed: Why there is no document, in one line; empty if there is one.
@@ -40,6 +41,7 @@ class Ran:
     name: str
     seconds: float
     kept: bool = False
+    older: bool = False
     document: Mapping[str, Any] | None = None
     markdown: str = ""
     failed: str = ""
@@ -51,8 +53,8 @@ class Ran:
 
     @property
     def state(self) -> str:
-        """Return ``done``, ``kept`` or ``failed``."""
-        return "failed" if self.failed else "kept" if self.kept else "done"
+        """Return ``done``, ``kept``, ``older`` or ``failed``."""
+        return next((name for name in ("failed", "older", "kept") if getattr(self, name)), "done")
 
 
 def run_all(
@@ -85,10 +87,9 @@ def run_all(
     """
     _make(folder)
     for number, (name, run) in enumerate(experiments.items(), start=1):
-        key = measurement_key({"version": __version__, "machine": asdict(machine), "name": name, **conditions})
-        path = folder / f"{name}.json"
+        path, key = folder / f"{name}.json", _key(name, conditions, machine)
         kept = _kept(path, key, name)
-        if kept is not None:
+        if kept is not None and kept.kept:
             yield kept
             continue
         say(f"{number} of {len(experiments)}: {name}")
@@ -97,6 +98,18 @@ def run_all(
             kept_fields = {"seconds": ran.seconds, "markdown": ran.markdown, "experiment": ran.document}
             _write(path, json.dumps({"schema": SCHEMA, "key": key, **kept_fields}, ensure_ascii=False))
         yield ran
+
+
+def kept_runs(
+    names: Iterable[str], *, folder: Path, conditions: Mapping[str, object], machine: Machine
+) -> tuple[Ran, ...]:
+    """Return what earlier runs left in the folder of these experiments, under the same conditions or ``older``."""
+    found = (_kept(folder / f"{name}.json", _key(name, conditions, machine), name) for name in names)
+    return tuple(one for one in found if one is not None)
+
+
+def _key(name: str, conditions: Mapping[str, object], machine: Machine) -> str:
+    return measurement_key({"version": __version__, "machine": asdict(machine), "name": name, **conditions})
 
 
 def write_report(ran: tuple[Ran, ...], *, folder: Path, title: str) -> Path:
@@ -125,12 +138,14 @@ def _run(
 
 
 def _kept(path: Path, key: str, name: str) -> Ran | None:
-    """Return what an earlier run kept under this key; None if there is none, or the file is none of ours."""
+    """Return what an earlier run kept, under this key or another; None for no file, or one that is not ours."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if (data["schema"], data["key"]) != (SCHEMA, key):
+        if data["schema"] != SCHEMA:
             return None
-        return Ran(name, float(data["seconds"]), kept=True, document=data["experiment"], markdown=data["markdown"])
+        same = data["key"] == key
+        kept = {"document": data["experiment"], "markdown": data["markdown"]}
+        return Ran(name, float(data["seconds"]), kept=same, older=not same, **kept)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

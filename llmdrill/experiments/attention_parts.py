@@ -18,10 +18,11 @@ from llmdrill.estimate.attention import (
 )
 from llmdrill.estimate.attention_memory import score_matrix_bytes, tiled_attention_bytes
 from llmdrill.estimate.explain import figure
-from llmdrill.experiments.growth import fitted_exponent
-from llmdrill.experiments.result import Finding
+from llmdrill.experiments.growth import fitted_exponent, why_no_exponent
+from llmdrill.experiments.result import Finding, over_rounds
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,10 +81,12 @@ def scaling_part(found: Sequence[Scaling], *, rows: int, keys: int, seed: int) -
     findings = [Finding("variance_over_d_ratio", mean, 1.0, n=rows * keys * len(found), formula=formula, note=note)]
     for name, soft, form in (("plain", last.plain, calculated.plain), ("scaled", last.scaled, calculated.scaled)):
         note = f"softmax over {keys} keys {'without' if name == 'plain' else 'with'} 1 / √d_k, d_k = {last.d_k}"
-        by = f"predicted by the {DRAWN_ROWS} rows that the calculator draws"
-        entropy = Finding(f"{name}_entropy_bits", soft.entropy_bits, form.entropy_bits, n=rows, note=f"{note}; {by}")
-        what = f"trace of that softmax's Jacobian; {by}"
-        findings += [entropy, Finding(f"{name}_gradient_ratio", soft.gradient, form.gradient, n=rows, note=what)]
+        for what, seen, said, told in (
+            ("entropy_bits", soft.entropy_bits, form.entropy_bits, note),
+            ("gradient_ratio", soft.gradient, form.gradient, "trace of that softmax's Jacobian"),
+        ):
+            formula = f"mean of {DRAWN_ROWS} rows that the calculator draws"
+            findings.append(Finding(f"{name}_{what}", seen, said, n=rows, formula=formula, note=told))
     return Part(tuple(findings), (_scaling_table(found, drawn),), (_entropy_picture(found), _gradient_picture(found)))
 
 
@@ -155,7 +158,7 @@ def growth_part(found: Sequence[GrowthReading], shape: AttentionShape, *, tile_t
         Series(name, x, tuple(float(getattr(one, f"{way}_peak_bytes")) for one in found)) for way, name in _WAYS.items()
     )
     took = tuple(
-        Series(name, x, tuple(1000 * getattr(one, way).median_s for one in found)) for way, name in _WAYS.items()
+        Series(name, x, tuple(MS_PER_S * getattr(one, way).median_s for one in found)) for way, name in _WAYS.items()
     )
     return Part(
         findings,
@@ -203,20 +206,16 @@ def _exponents(found: Sequence[GrowthReading], shape: AttentionShape) -> Iterato
         seconds = [getattr(one, way).median_s for one in fitted]
         what = "a whole layer, its projections linear" if way == "layer" else _WAYS[way]
         note = f"{what}: power of the length with which seconds grow from {SHORTEST_FITTED_TOKENS} tokens on"
-        note = f"{note}; predicted: operations"
-        yield Finding(
-            f"{way}_exponent_ratio",
-            fitted_exponent(sizes, seconds),
-            fitted_exponent(sizes, work),
-            n=len(sizes),
-            note=note,
-        )
+        note = f"{note}; predicted: operations{why_no_exponent(sizes, SHORTEST_FITTED_TOKENS)}"
+        measured, predicted = fitted_exponent(sizes, seconds), fitted_exponent(sizes, work)
+        formula = "" if predicted is None else f"slope of log FLOP by log tokens, {sizes[0]} to {sizes[-1]} tokens"
+        yield Finding(f"{way}_exponent_ratio", measured, predicted, n=len(sizes), formula=formula, note=note)
 
 
 def _over_full(way: str, timing: Timing, last: GrowthReading) -> Finding:
     ratio, rounds = timing.median_s / last.full.median_s, timing.over(last.full)
     note = f"seconds of {_WAYS[way]} / with all scores, {last.tokens} tokens; low and high: of single rounds"
-    return Finding(f"{way}_over_full_ratio", ratio, None, min(rounds), max(rounds), len(rounds), note=note)
+    return over_rounds(f"{way}_over_full_ratio", rounds, measured=ratio, note=note)
 
 
 def _growth_table(found: Sequence[GrowthReading], shape: AttentionShape, tile_tokens: int) -> Table:
@@ -224,7 +223,7 @@ def _growth_table(found: Sequence[GrowthReading], shape: AttentionShape, tile_to
     rows = tuple(
         (
             one.tokens,
-            *(round(1000 * timing.median_s, 4) for timing in (one.full, one.tiled, one.fused, one.layer)),
+            *(round(MS_PER_S * timing.median_s, 4) for timing in (one.full, one.tiled, one.fused, one.layer)),
             one.full_peak_bytes,
             _full_bytes(one.tokens, shape),
             one.tiled_peak_bytes,

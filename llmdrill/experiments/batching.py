@@ -15,10 +15,11 @@ from llmdrill.estimate.flops import decode_flops, matmul_parameters
 from llmdrill.estimate.kv_cache import kv_cache_bytes
 from llmdrill.estimate.memory import bytes_per_value, ideal_weights_bytes
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_share
+from llmdrill.units import MS_PER_S, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from llmdrill.lab.batching_run import BatchingOptions, BatchingRun, Runner
     from llmdrill.lab.scheduler import QueueRun
 
-MS_PER_S: Final = 1000.0
 NEAR: Final = 0.7  # of the predicted gain: from here on the prediction explains it
-RANDOM_NOTE: Final = "random weights: latency and memory only"
 
 
 def measure_batching(
@@ -146,67 +145,87 @@ class _Queue:
     @property
     def predicted_waste(self) -> float:
         """Return the share of a static batch's slots that wait; prefill gives the first token, so steps are counted."""
-        return 1 - 1 / ratio_in_order([tokens - 1 for tokens in self.outputs], batch=self.slots)
+        return 1 - 1 / ratio_in_order(self._steps, batch=self.slots)
+
+    @property
+    def predicted_waste_filled(self) -> str:
+        """Return ``predicted_waste`` with the numbers put in."""
+        wanted = sum(self._steps)
+        computed = ratio_in_order(self._steps, batch=self.slots) * wanted
+        what = "1 - steps wanted / (requests of each batch × its most steps, summed)"
+        return f"{what} = 1 - {wanted} / {figure(computed)} = {figure(self.predicted_waste)}"
+
+    @property
+    def _steps(self) -> list[int]:
+        return [tokens - 1 for tokens in self.outputs]
 
 
 def _step_findings(steps: _Steps) -> Iterator[Finding]:
     slots = steps.slots
     for runner in steps.run.runners:
         gains, one, many = steps.gains(runner), steps.ceiling(runner, 1), steps.ceiling(runner, slots)
-        yield Finding(
+        yield over_rounds(
             f"{runner.name}_batch_{slots}_over_1_ratio",
-            median(gains),
-            steps.predicted_gain(runner),
-            min(gains),
-            max(gains),
-            len(gains),
-            f"{slots} × ({one.filled}) / ({many.filled}) = {figure(steps.predicted_gain(runner))}",
+            gains,
+            predicted=steps.predicted_gain(runner),
+            formula=f"{slots} × ({one.filled}) / ({many.filled}) = {figure(steps.predicted_gain(runner))}",
+            note=f"output tokens per second of {slots} sequences / of one, within a round",
         )
     gains, fastest = steps.gains(steps.best_gain), steps.fastest
-    yield Finding("best_gain_ratio", median(gains), None, min(gains), max(gains), len(gains), note=steps.best_gain.name)
-    seconds = steps.run.step_s[fastest.name, slots]
-    yield Finding(
+    note = f"the largest of the ratios above: {steps.best_gain.name}"
+    yield over_rounds("best_gain_ratio", gains, note=note)
+    ceiling = steps.ceiling(fastest, slots)
+    yield over_rounds(
         f"best_batch_{slots}_tokens_per_s",
-        slots / median(seconds),
-        slots / steps.ceiling(fastest, slots).seconds,
-        slots / max(seconds),
-        slots / min(seconds),
-        len(seconds),
-        note=fastest.name,
+        [slots / seconds for seconds in steps.run.step_s[fastest.name, slots]],
+        predicted=slots / ceiling.seconds,
+        formula=f"{slots} / ({ceiling.filled}) = {figure(slots / ceiling.seconds)}",
+        note=f"output tokens of decode steps alone: {fastest.name}",
     )
 
 
 def _queue_findings(queue: _Queue) -> Iterator[Finding]:
-    run, ratio = queue.run, queue.predicted_ratio
-    yield Finding(
+    run, ratio, wanted = queue.run, queue.predicted_ratio, sum(queue.outputs)
+    yield over_rounds(
         "continuous_over_static_ratio",
-        median(queue.ratios),
-        ratio,
-        min(queue.ratios),
-        max(queue.ratios),
-        len(queue.ratios),
-        f"slots × longest of each batch, summed / sum of lengths = {figure(ratio * sum(queue.outputs))} /"
-        f" {sum(queue.outputs)} = {figure(ratio)}",
+        queue.ratios,
+        predicted=ratio,
+        formula=f"requests of each batch × its longest, summed / sum of lengths ="
+        f" {figure(ratio * wanted)} / {wanted} = {figure(ratio)}",
         note="output tokens per second with prefills; low and high are the worst and the best round",
     )
     for name, runs in (("static", run.static), ("continuous", run.continuous)):
-        rates = [one.tokens_per_s for one in runs]
-        yield Finding(f"{name}_tokens_per_s", median(rates), None, min(rates), max(rates), len(rates))
-        waits = [at * MS_PER_S for one in runs for at in _ttft_s(one)]
-        gaps = [at * MS_PER_S for one in runs for at in _tpot_s(one)]
-        for share in (50, 95):
-            yield Finding(f"{name}_ttft_p{share}_ms", _percentile(waits, share), n=len(waits))
-        yield Finding(f"{name}_tpot_p50_ms", _percentile(gaps, 50), n=len(gaps))
-        wasted = queue.predicted_waste if name == "static" else None
-        yield Finding(f"{name}_wasted_slots_share", runs[0].wasted_slots_share, wasted, n=runs[0].computed_tokens)
-        yield Finding(
-            f"{name}_same_as_alone_share",
-            _same_share(run.alone, runs),
-            n=len(queue.outputs),
-            weights_matter=True,
-            note="of answers that are token for token what the same request gets alone, in all rounds",
-        )
+        yield from _schedule_findings(queue, name, runs)
     yield Finding("alone_tokens_per_s", run.alone.tokens_per_s, n=1, note="one request after the other, once")
+
+
+def _schedule_findings(queue: _Queue, name: str, runs: Sequence[QueueRun]) -> Iterator[Finding]:
+    rates = [one.tokens_per_s for one in runs]
+    note = "output tokens of the queue / its seconds, prompts included"
+    yield over_rounds(f"{name}_tokens_per_s", rates, note=note)
+    waits = [at * MS_PER_S for one in runs for at in _ttft_s(one)]
+    for share in (50, 95):
+        note = "from when the queue began to be served, so waiting counts; all requests of all rounds"
+        yield Finding(f"{name}_ttft_p{share}_ms", _percentile(waits, share), n=len(waits), note=note)
+    gaps = [at * MS_PER_S for one in runs for at in _tpot_s(one)]
+    note = "(last token - first token) / (tokens - 1) of each request; prompts read in between count"
+    yield Finding(f"{name}_tpot_p50_ms", _percentile(gaps, 50), n=len(gaps), note=note)
+    is_static = name == "static"
+    yield Finding(
+        f"{name}_wasted_slots_share",
+        runs[0].wasted_slots_share,
+        queue.predicted_waste if is_static else None,
+        n=runs[0].computed_tokens,
+        formula=queue.predicted_waste_filled if is_static else "",
+        note="of the tokens that decode steps computed, a token a slot: those that nobody wanted",
+    )
+    yield Finding(
+        f"{name}_same_as_alone_share",
+        _same_share(queue.run.alone, runs),
+        n=len(queue.outputs),
+        weights_matter=True,
+        note="of answers that are token for token what the same request gets alone, in all rounds",
+    )
 
 
 def _same_share(alone: QueueRun, runs: Sequence[QueueRun]) -> float:
@@ -282,20 +301,24 @@ def _steps_meaning(steps: _Steps) -> str:
         f"{slots} sequences at a time gave {rate:,.0f} tokens/s at best ({fastest.name}), and {times:.3g} times"
         f" the throughput of one where batching gains most ({gain.name})"
     )
+    longer = slots / times
+    if longer <= 1:
+        return f"{first}: a step of all took no longer than a step of one, for which the weights are read as well."
+    step = f"a step of all took {longer:.3g} times as long as a step of one"
     if times >= NEAR * slots:
-        return f"{first}: a step reads the weights once for all of them, and here reading is nearly all it does."
-    return f"{first}, not {slots} times: beyond a few sequences a step is bound by arithmetic, which each adds to."
+        return f"{first}: {step}, because the weights are read once for all of them."
+    return f"{first}, not {slots} times: {step}, because each adds arithmetic and a cache of its own."
 
 
 def _queue_meaning(queue: _Queue) -> str:
-    ratio = median(queue.ratios)
-    waste = format_share(queue.run.static[0].wasted_slots_share)
-    kept = format_share(queue.run.continuous[0].wasted_slots_share)
-    first = f"Static batches computed {waste} of their slots for nobody, continuous batching {kept}"
+    ratio, run = median(queue.ratios), queue.run
+    waste, kept = (format_share(runs[0].wasted_slots_share) for runs in (run.static, run.continuous))
+    first = f"Static batches computed {waste} of their tokens for nobody, continuous batching {kept}"
     if ratio <= 1:
-        return f"{first}; yet it was not faster ({ratio:.3g} times): reading prompts one by one cost what it saved."
-    bound = f"{queue.predicted_ratio:.3g} if prompts were free and no slot ever idle"
-    return f"{first}, and the queue took {ratio:.3g} times less time ({bound})."
+        prompts = format_share(median(one.prefill_s / one.seconds for one in run.continuous))
+        return f"{first}; yet it was not faster ({ratio:.3g} times): reading prompts one by one took {prompts} of it."
+    bound = f"{queue.predicted_ratio:.3g} times if prompts were free and no slot ever idle"
+    return f"{first}, and the queue was done {ratio:.3g} times as fast ({bound})."
 
 
 def _inputs(run: BatchingRun, options: BatchingOptions) -> dict[str, object]:
@@ -319,7 +342,7 @@ def _inputs(run: BatchingRun, options: BatchingOptions) -> dict[str, object]:
 
 def _notes(run: BatchingRun) -> Iterator[str]:
     if run.decoder.random_weights:
-        yield RANDOM_NOTE
+        yield RANDOM_WEIGHTS_NOTE
     same_as_alone = _same_share(run.queue.alone, (*run.queue.static, *run.queue.continuous))
     if same_as_alone < 1:
         yield "torch multiplies one sequence otherwise than several, so a near tie may fall otherwise than alone"

@@ -15,7 +15,8 @@ from llmdrill.estimate.local_fit import TimedPass, band_of, fit_costs, left_out_
 from llmdrill.estimate.local_serving import LocalPass, pass_s
 from llmdrill.experiments.calibrate_shown import held_out_table, meaning_of, pictures_of, profile_tables
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.units import format_seconds
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PROMPT_ROWS: Final = 16  # shorter prefills are rows of the cost curve, but no p
 SPREAD_NOTE: Final = (
     "between the quartiles of one and the same time over the rounds, of its median; median of all times"
 )
+INTERVAL_SHARE: Final = 0.8
 QUICK_ROUNDS: Final = 2
 QUICK_HELD_OUT: Final = 4
 
@@ -202,8 +204,9 @@ def _error_findings(confronted: Sequence[Confronted], profile: MachineProfile) -
         Finding(
             "interval_coverage_share",
             covered,
-            predicted=0.8,
+            predicted=INTERVAL_SHARE,
             n=n,
+            formula="what the intervals were made for: 80 % of probes left out of the fit lay within theirs",
             note="share of held-out times inside the 80 % interval of their prediction",
         ),
         *(_interval(bands[metric]) for metric in ("ttft", "tpot")),
@@ -228,7 +231,7 @@ def _again_findings(confronted: Sequence[Confronted], speed: float) -> tuple[Fin
     what = "bandwidth and matrix products now / when calibrated, median; nothing held out is in it"
     rescaled = "mape if every prediction is divided by speed_ratio; low and high: best and worst"
     return (
-        Finding("speed_ratio", speed, predicted=1.0, n=1, note=what),
+        Finding("speed_ratio", speed, predicted=1.0, n=1, formula="a machine that is as it was", note=what),
         Finding("rescaled_mape", fmean(off), n=len(off), low=min(off), high=max(off), note=rescaled),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_share
+from llmdrill.units import MS_PER_S, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from llmdrill.catalog.local import MachineProfile
     from llmdrill.experiments.calibrate import Confronted
 
-MS_PER_S: Final = 1000.0
 US_PER_S: Final = 1e6
 PS_PER_S: Final = 1e12
 MIB: Final = float(1 << 20)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from llmdrill.experiments.floors import Floors
+from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
 from llmdrill.experiments.result import Experiment, Finding, Protocol
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_seconds, format_share
+from llmdrill.units import MS_PER_S, format_seconds, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from llmdrill.lab.completion_run import CompletionOptions, CompletionRun, Line, TypingRun
     from llmdrill.lab.typing_trace import TypingOutcome
 
-MS_PER_S: Final = 1000.0
 BUDGETS_MS: Final = (100, 300)  # a completion that stands there within this feels as if it had not been waited for
 FASTER: Final = 1.1  # times as fast: less is not called a gain
 SHOWN_SHARES: Final = (1.0, 0.8, 0.6, 0.4, 0.2)
@@ -115,7 +115,8 @@ def _quality(run: CompletionRun, *, seed: int) -> Iterator[Finding]:
         "edit_similarity_share", float(similarities.mean()), None, low, high, n, weights_matter=True, note=note
     )
     mean_tokens = float(np.mean([line.completion.tokens for line in run.lines]))
-    yield Finding("completion_mean_tokens", mean_tokens, n=n, weights_matter=True)
+    note = "written before the line ended, or the most that are allowed"
+    yield Finding("completion_mean_tokens", mean_tokens, n=n, weights_matter=True, note=note)
 
 
 def _share(name: str, hits: Sequence[bool], note: str) -> Finding:
@@ -136,7 +137,7 @@ def _latency(run: CompletionRun) -> Iterator[Finding]:
             float(np.percentile(totals_ms, percent)),
             float(np.percentile(least_s, percent)) * MS_PER_S,
             n=len(done),
-            formula="prefill + (tokens - 1) × step of each line" if percent == 50 else "",
+            formula="the same percentile over the lines of prefill FLOP / peak + (tokens - 1) × step bytes / bandwidth",
             weights_matter=True,  # they decide how many tokens are written
             note="tokenizing, prefill and every token of the line, nothing cached",
         )
@@ -150,26 +151,29 @@ def _latency(run: CompletionRun) -> Iterator[Finding]:
 def _median_parts(run: CompletionRun, floors: Floors) -> Iterator[Finding]:
     done = [line.completion for line in run.lines]
     prompt = median(one.prompt_tokens for one in done)
+    prefill_ms, step_ms = MS_PER_S * floors.prefill_s(tokens=prompt), MS_PER_S * floors.step_s(context_tokens=prompt)
     ttft_ms = [MS_PER_S * one.ttft_s for one in done]
     yield Finding(
         "ttft_p50_ms",
         median(ttft_ms),
-        MS_PER_S * floors.prefill_s(tokens=prompt),
+        prefill_ms,
         min(ttft_ms),
         max(ttft_ms),
         len(done),
-        formula=f"prefill FLOPs of {prompt:g} tokens / {run.peak_flops_per_s / 1e9:.4g} GFLOP/s",
+        formula=f"FLOP of {prompt:g} tokens / peak = {prompt_flops(floors.record, tokens=prompt):.4g} /"
+        f" {run.peak_flops_per_s:.4g} = {prefill_ms:.3g} ms",
         note="low and high are the fastest and slowest line; read in chunks, between which a request can be left",
     )
     steps = [MS_PER_S * (one.total_s - one.ttft_s) / (one.tokens - 1) for one in done if one.tokens > 1]
     yield Finding(
         "tpot_p50_ms",
         median(steps) if steps else None,
-        MS_PER_S * floors.step_s(context_tokens=prompt),
+        step_ms,
         min(steps, default=None),
         max(steps, default=None),
         len(steps),
-        formula=f"weights and cache read / {run.bandwidth_bytes_per_s / 1e9:.4g} GB/s",
+        formula=f"bytes of a step after {prompt:g} tokens / bandwidth ="
+        f" {floors.step_bytes(context_tokens=prompt):.4g} / {run.bandwidth_bytes_per_s:.4g} = {step_ms:.3g} ms",
         note="(total - TTFT) / (tokens - 1) of each line",
     )
 
@@ -191,13 +195,15 @@ def _cold_and_warm_s(run: CompletionRun) -> tuple[float, float]:
 def _typing(run: TypingRun, *, seed: int) -> Iterator[Finding]:
     seen, said, keystrokes = run.driven.outcome, predicted_outcome(run, seed=seed), run.policy.trace.keystrokes
     alone = f"TTFT {MS_PER_S * run.lone_ttft_s:.4g} ms, total {MS_PER_S * run.lone_total_s:.4g} ms"
+    formula = f"replay of the same {keystrokes} intervals, a request left alone: {alone}"
     for name, measured, predicted, note in (
         ("wasted_share", seen.wasted_share, said.wasted_share, "of requests, not whole before the next key"),
         ("engine_waste_share", seen.wasted_compute_share, said.wasted_compute_share, "of the engine's time, on those"),
     ):
-        formula = f"replay of the same {keystrokes} intervals, a request left alone: {alone}"
         yield Finding(name, measured, predicted, n=seen.sent, formula=formula, weights_matter=True, note=note)
-    yield Finding("requests_per_keystroke_ratio", seen.sent / keystrokes, said.sent / keystrokes, n=keystrokes)
+    sent, note = seen.sent / keystrokes, "requests that the pause let through"
+    name = "requests_per_keystroke_ratio"
+    yield Finding(name, sent, said.sent / keystrokes, n=keystrokes, formula=formula, note=note)
     waits, note = run.driven.waits_s, "debounce and engine, of suggestions that were seen"
     for percent in (50, 90):
         value = float(np.percentile(waits, percent)) * MS_PER_S if waits else None
@@ -353,6 +359,14 @@ def _notes(run: CompletionRun) -> Iterator[str]:
         yield "this Python is not the version the model was trained on: its files differ a little from those held out"
     if run.options.model is not None:
         yield "this model may have seen these files: they are public"
+    yield (
+        "predicted latencies are floors whose bandwidth and peak were read in this very run, by plain reading and a"
+        " matrix product: they tell what of a line is reading and arithmetic; `lab calibrate` predicts what was not run"
+    )
+    yield (
+        "predicted waste replays the trace with this run's own latency of a request left alone: it can be wrong about"
+        " waiting and breaking off, not about the latency"
+    )
     yield "the typing trace is synthetic (lognormal intervals), the text typed is real; idle time is skipped"
 
 

@@ -14,20 +14,21 @@ from llmdrill.estimate.flops import mbu_share, mfu_share
 from llmdrill.experiments.floors import Floors
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_bytes, format_seconds, format_share
+from llmdrill.units import MS_PER_S, format_bytes, format_quantity, format_seconds, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from llmdrill.lab.cycle_run import DecodeOptions, DecodeRun
 
 BOUND_BY_MEMORY_SHARE: Final = 0.6  # of MBU: from here on reading is most of a step
 DOUBTFUL_SHARE: Final = 1.1  # of MBU: nothing reads so much faster than plain reading
+UNSTEADY: Final = 1.25  # times the lower quartile of the bandwidth, its upper one: from here on a share of it is rough
 CHEAPER: Final = 1.5  # times a decoded token takes a token of the prompt
-MS_PER_S: Final = 1000.0
 TEXT_WIDTH: Final = 76
 NO_BREAK: Final = "\u00a0"
 
@@ -81,10 +82,11 @@ def floors_of(run: DecodeRun) -> Floors:
 def _findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     from llmdrill.lab.cycle_run import TOKENIZE_REPEATS
 
-    age = "from the start of the process, imports and loading included; torch reads the prompt"
+    age = "the age of this process when the first token was there: Python, imports, loading; torch reads the prompt"
     yield Finding("first_token_s", run.first_token_s, n=1, note=age)
     if run.prompt.tokenizer is not None:
-        yield Finding("tokenize_ms", run.tokenize_s * MS_PER_S, n=TOKENIZE_REPEATS)
+        note = "the prompt cut into tokens, median; TTFT holds it"
+        yield Finding("tokenize_ms", run.tokenize_s * MS_PER_S, n=TOKENIZE_REPEATS, note=note)
     yield from _request_findings(run, floors)
     yield from _test_findings(run, floors)
     yield from _bound_findings(run, floors)
@@ -96,14 +98,14 @@ def _request_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     flops, peak = prompt_flops(floors.record, tokens=read), floors.peak_flops_per_s
     floor_s, step_s = floors.prefill_s(tokens=read), floors.step_s(context_tokens=context)
     size, bandwidth = floors.step_bytes(context_tokens=context), floors.bandwidth_bytes_per_s
-    yield _spread(
+    yield over_rounds(
         "ttft_ms",
         [one.ttft_s * MS_PER_S for one in requests],
         predicted=floor_s * MS_PER_S,
         formula=f"FLOP of {read} tokens / peak = {flops:.4g} / {peak:.4g} = {format_seconds(floor_s)}",
         note="tokenizing, prefill and choice; no network, no queue",
     )
-    yield _spread(
+    yield over_rounds(
         "tpot_ms",
         [one.tpot_s * MS_PER_S for one in requests],
         predicted=step_s * MS_PER_S,
@@ -112,13 +114,14 @@ def _request_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     )
     gaps = [gap * MS_PER_S for one in requests for gap in one.gaps_s]
     for share in (50, 90, 99):
-        yield Finding(f"itl_p{share}_ms", float(np.percentile(gaps, share)), n=len(gaps))
+        note = "every gap between two tokens of an answer, of all rounds together"
+        yield Finding(f"itl_p{share}_ms", float(np.percentile(gaps, share)), n=len(gaps), note=note)
 
 
 def _test_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
     read, written = run.options.prompt_test_tokens, run.options.generation_test_tokens
     prompt_s, step_s = floors.prefill_s(tokens=read), floors.step_s(context_tokens=written / 2)
-    yield _spread(
+    yield over_rounds(
         f"pp{read}_tokens_per_s",
         [read / seconds for seconds in run.rounds.prompt_test_s],
         predicted=read / prompt_s,
@@ -126,7 +129,7 @@ def _test_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
         f" {floors.peak_flops_per_s:.4g}) = {figure(read / prompt_s)}",
         note="llama-bench's pp: random tokens, empty cache",
     )
-    yield _spread(
+    yield over_rounds(
         f"tg{written}_tokens_per_s",
         [written / seconds for seconds in run.rounds.generation_test_s],
         predicted=1 / step_s,
@@ -160,17 +163,12 @@ def _bound_findings(run: DecodeRun, floors: Floors) -> Iterator[Finding]:
         note="of the tensors a step reads; the formula leaves out norms, scales and padding",
     )
     plain = "plain reading of as many bytes as a step reads, in the same rounds"
-    yield _spread("bandwidth_bytes_per_s", rounds.bandwidth_bytes_per_s, note=plain)
-    yield _spread("mbu_share", used, note="step_bytes / TPOT / bandwidth")
-    yield _spread("peak_flops_per_s", rounds.peak_flops_per_s, note=f"a large {run.prompt_precision} matrix product")
-    yield _spread("mfu_share", busy, note=f"FLOP of pp{read} / its time / peak")
-
-
-def _spread(
-    name: str, values: Sequence[float], *, predicted: float | None = None, formula: str = "", note: str = ""
-) -> Finding:
-    """Return the median over rounds, with the smallest and the largest."""
-    return Finding(name, median(values), predicted, min(values), max(values), len(values), formula, note=note)
+    yield over_rounds("bandwidth_bytes_per_s", rounds.bandwidth_bytes_per_s, note=plain)
+    yield over_rounds("mbu_share", used, note="step_bytes / TPOT / bandwidth")
+    yield over_rounds(
+        "peak_flops_per_s", rounds.peak_flops_per_s, note=f"a large {run.prompt_precision} matrix product"
+    )
+    yield over_rounds("mfu_share", busy, note=f"FLOP of pp{read} / its time / peak")
 
 
 def _cycle_table(run: DecodeRun) -> Table:
@@ -221,7 +219,12 @@ def _meaning(run: DecodeRun, *, used_share: float) -> tuple[str, str]:
     tpot_s = median(one.tpot_s for one in rounds.requests)
     step = f"A decode step reads {format_bytes(run.step_bytes)} and took {format_seconds(tpot_s)}"
     pace = f"{step}, {format_share(used_share)} of the pace of plain reading"
-    if used_share > DOUBTFUL_SHARE:
+    quarters = np.percentile(rounds.bandwidth_bytes_per_s, (0, 25, 75, 100))
+    if quarters[2] > UNSTEADY * quarters[1]:
+        slowest, fastest = (format_quantity(float(rate), "bytes_per_second") for rate in (quarters[0], quarters[3]))
+        wide = f"plain reading itself ran at {slowest} to {fastest} from round to round"
+        first = f"{pace}; but {wide}, so take that share for a rough one, and run it again when the machine is idle."
+    elif used_share > DOUBTFUL_SHARE:
         first = f"{pace}: more than can be, so something else took the machine's time; run it again when it is idle."
     elif used_share >= BOUND_BY_MEMORY_SHARE:
         first = f"{pace}: memory bounds it, so fewer bytes a weight would make it faster."

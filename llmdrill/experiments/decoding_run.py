@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from llmdrill.errors import UsageError
 from llmdrill.experiments.parameters import prompt_tokens, stages_of
 from llmdrill.measurement import measurement_key
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from llmdrill.lab.completion_plan import SmallModelPlan
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from llmdrill.system.design import Design
     from llmdrill.system.scenario import Scenario
 
-MS_PER_S: Final = 1000.0
 SERVICE_TOTAL_MS: Final = 230.0  # where a scenario states a typing trace but not the service's latency
 
 
@@ -54,7 +54,7 @@ def typing_trace(scenario: Scenario, design: Design) -> TypingTrace | None:
         keystrokes=int(number_setting(scenario, "keystrokes")),
         interval_p50_ms=number_setting(scenario, "interval_p50_ms"),
         interval_sigma=number_setting(scenario, "interval_sigma"),
-        debounce_ms=1000 * debounce.wait if debounce is not None else 0.0,
+        debounce_ms=MS_PER_S * debounce.wait if debounce is not None else 0.0,
     )
 
 

@@ -143,13 +143,15 @@ def _findings(run: DpoRun, *, seed: int) -> Iterator[Finding]:
     note = "of prompts with a right and a wrong completion"
     yield Finding("pairs", float(run.pairs), n=run.drawn, weights_matter=True, note=note)
     yield _right("right_before_share", run.before, seed=seed)
+    yield from _kept_to("before", run.before, "the model as it was")
     yield _right("right_after_dpo_share", middle.judged, seed=seed)
     yield _right("right_after_reward_share", run.rewarded, seed=seed)
     yield from _against("dpo", middle.judged, run, seed=seed)
     yield from _against("reward", run.rewarded, run, seed=seed)
     formula = "-ln sigmoid(0) = ln 2: nothing has moved yet"
     first = middle.first
-    yield Finding("dpo_first_loss_nats", first.loss_nats, math.log(2), n=first.pairs, formula=formula)
+    note = "of the first step's pairs, before it"
+    yield Finding("dpo_first_loss_nats", first.loss_nats, math.log(2), n=first.pairs, formula=formula, note=note)
     yield from _preferred("dpo", middle.trained_on, "pairs it was trained on, after training")
     yield from _preferred("dpo_held_out", middle.held_out, "pairs of held-out prompts")
     yield Finding("dpo_train_s", middle.seconds, note="without judging")
@@ -205,23 +207,18 @@ def _against(name: str, judged: Judged, run: DpoRun, *, seed: int) -> Iterator[F
     kl = _bootstrapped(f"{name}_kl_nats", list(judged.kl_by_prompt), note, seed)
     least = _least(run, judged)
     yield kl if least is None else replace(kl, predicted=least, formula=formula)
-    yield Finding(f"{name}_exact_share", judged.exact_share, weights_matter=True, note=_before(run.before.exact_share))
-    yield Finding(
-        f"{name}_empty_share",
-        judged.empty_share,
-        weights_matter=True,
-        note=f"ended at once, or a comment; before: {format_share(run.before.empty_share)}",
-    )
-    yield Finding(
-        f"{name}_mean_tokens",
-        judged.mean_tokens,
-        weights_matter=True,
-        note=f"before: {run.before.mean_tokens:.2f}; shorter lines are easier to get right",
-    )
+    yield from _kept_to(name, judged, f"after {name} training; before_… tells the model as it was")
 
 
-def _before(share: float) -> str:
-    return f"completions equal to what was written; before: {format_share(share)}"
+def _kept_to(name: str, judged: Judged, whose: str) -> Iterator[Finding]:
+    """Yield what a verifier does not ask for, so that the same figures stand there before and after."""
+    n = len(judged.right) * len(judged.right[0])
+    for what, value, note in (
+        ("exact_share", judged.exact_share, "completions equal to what was written"),
+        ("empty_share", judged.empty_share, "completions that end at once or are a comment"),
+        ("mean_tokens", judged.mean_tokens, "of a completion, shorter lines being easier to get right"),
+    ):
+        yield Finding(f"{name}_{what}", value, n=n, weights_matter=True, note=f"{note}: {whose}")
 
 
 def _beta_table(run: DpoRun, *, seed: int) -> Table:

@@ -51,6 +51,17 @@ def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float | 
     return rise / sum((one - mean_x) ** 2 for one in x)
 
 
+def why_no_exponent(sizes: Sequence[float], shortest: int) -> str:
+    """Return why a power could not be fitted, to go behind a note; nothing if it could.
+
+    >>> why_no_exponent([1024, 2048], 1024)
+    ''
+    """
+    if len(set(sizes)) > 1:
+        return ""
+    return f"; unknown here, because it takes two lengths from {shortest} tokens on: raise --longest, leave out --quick"
+
+
 def crossing(sizes: Sequence[float], one: Sequence[float], other: Sequence[float]) -> float | None:
     """Return the first size from which on ``one`` is at most ``other``, on straight lines between the points' logs.
 

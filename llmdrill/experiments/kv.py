@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import median
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -16,7 +15,8 @@ from llmdrill.estimate.flops import decode_flops
 from llmdrill.estimate.kv_cache import cache_bytes_per_value, explain_kv_cache, kv_cache_bytes
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
 from llmdrill.units import format_bytes, format_share
@@ -152,10 +152,12 @@ class _Forms:
 def _byte_findings(main: CachePoint, seen: CacheBytes) -> Iterator[Finding]:
     form = _formula(main)
     yield Finding("formula_bytes", form.value, note="the closed form itself: nothing is measured here")
-    yield Finding("tensor_bytes", float(seen.tensor_bytes), form.value, n=1, formula=form.filled)
+    note = "of keys and values, as their tensors tell"
+    yield Finding("tensor_bytes", float(seen.tensor_bytes), form.value, n=1, formula=form.filled, note=note)
     grown = None if seen.rss_bytes is None else float(seen.rss_bytes)
     note = "growth of a fresh process while every position was written, all pages of the cache untouched before"
-    yield Finding("rss_bytes", grown, form.value, n=1, note=note if grown is not None else f"{note}: not told here")
+    note = note if grown is not None else f"{note}: not told here"
+    yield Finding("rss_bytes", grown, form.value, n=1, formula=form.filled, note=note)
 
 
 def _race_findings(ran: Race, forms: _Forms) -> Iterator[Finding]:
@@ -163,22 +165,24 @@ def _race_findings(ran: Race, forms: _Forms) -> Iterator[Finding]:
     for name, laps, cached in (("cached_total_s", ran.cached_s, True), ("uncached_total_s", ran.uncached_s, False)):
         totals = [lap[-1] for lap in laps]
         note = f"{count} tokens {'with the cache' if cached else 'reading the whole text again for each'}"
-        yield Finding(name, median(totals), None, min(totals), max(totals), len(totals), note=note)
+        yield over_rounds(name, totals, note=note)
     ratios = [slow[-1] / fast[-1] for fast, slow in zip(ran.cached_s, ran.uncached_s, strict=True)]
     flops, again = forms.cached[-1], forms.uncached[-1]
-    yield Finding(
+    yield over_rounds(
         "speed_up_ratio",
-        ran.speed_up_ratio,
-        again / flops,
-        min(ratios),
-        max(ratios),
-        len(ratios),
-        f"FLOP without / with the cache = {again:.4g} / {flops:.4g} = {figure(again / flops)}",
+        ratios,
+        measured=ran.speed_up_ratio,
+        predicted=again / flops,
+        formula=f"FLOP without / with the cache = {again:.4g} / {flops:.4g} = {figure(again / flops)}",
         note="of the medians at the longest output; low and high are the worst and the best repeat",
     )
     crossover = None if ran.crossover_tokens is None else float(ran.crossover_tokens)
     note = "output tokens from which on the cache is faster, at least 2; predicted: from which on it saves FLOPs"
-    yield Finding("crossover_tokens", crossover, forms.crossover_tokens, n=len(ratios), note=note)
+    said = forms.crossover_tokens
+    formula = (
+        "" if said is None else f"prompt + a step a token < the whole text read again for each: from token {said} on"
+    )
+    yield Finding("crossover_tokens", crossover, said, n=len(ratios), formula=formula, note=note)
     same = sum(ran.same_tokens) / len(ran.same_tokens)
     note = "of repeats in which both ways chose the same tokens"
     yield Finding("same_tokens_share", same, n=len(ratios), weights_matter=True, note=note)

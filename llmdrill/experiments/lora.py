@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from llmdrill.estimate.explain import figure
 from llmdrill.estimate.lora import explain_lora_parameters, lora_matrices, lora_parameters
 from llmdrill.estimate.training_memory import find_optimizer, model_states
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_count, format_share
+from llmdrill.units import MS_PER_S, format_count, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from llmdrill.estimate.lora import Matrix
     from llmdrill.lab.lora_run import LoraConfig, LoraRun, Loss, Trained
 
-MS_PER_S: Final = 1000.0
 OPTIMIZER: Final = "adamw-fp32"
 FROZEN_FLOPS, TRAINED_FLOPS = 4, 6  # a weight and token: forward 2, gradient of the input 2, of the weight 2
 INTERVAL: Final = "low and high: 95 % interval over windows"
+LEARNED: Final = "fall of the loss in the new style, so below 0 it rose"
+FORGOT: Final = "rise of the loss in the old style, so below 0 it fell"
+MOMENTS: Final = "two moments, and a step counter a tensor"
 EXAMPLE: Final = (
     "def read_all(file_name):\n    with open(file_name, 'rb') as open_file:\n        return open_file.read()\n"
 )
@@ -99,15 +102,12 @@ def _quality(run: LoraRun) -> Iterator[Finding]:
         measured = None if value is None else value.nats_per_token
         yield Finding(name, measured, n=run.test_tokens, weights_matter=True, note="a token, on other modules")
     for name, judged in (("lora", lora), ("full", full)):
-        yield _change(
-            f"{name}_learned_nats", judged.new_style, run, sign=-1, note=f"{judged.name}: fall in the new style"
-        )
+        yield _change(f"{name}_learned_nats", judged.new_style, run, sign=-1, note=f"{judged.name}: {LEARNED}")
         if judged.old_style is not None:
-            yield _change(f"{name}_forgot_nats", judged.old_style, run, note=f"{judged.name}: rise in the old style")
+            yield _change(f"{name}_forgot_nats", judged.old_style, run, note=f"{judged.name}: {FORGOT}")
     for name, judged in zip(("prompt_learned_nats", "old_style_prompt_learned_nats"), run.prompted, strict=True):
-        yield _change(
-            name, judged.new_style, run, sign=-1, note="nothing trained: fall with examples before the window"
-        )
+        note = f"nothing trained, examples before the window: {LEARNED}"
+        yield _change(name, judged.new_style, run, sign=-1, note=note)
     worst = max(one.merge_difference or 0.0 for one in _adapters(run))
     yield Finding("merge_difference_logits", worst, note="largest of all ranks, adapters beside or within the matrices")
 
@@ -124,13 +124,21 @@ def _memory(run: LoraRun) -> Iterator[Finding]:
     predicted = explain_lora_parameters(matrices, rank=lora.rank or 0)
     counted = float(lora.trainable_parameters)
     yield Finding("lora_trained_parameters", counted, predicted.value, formula=predicted.filled, note=lora.judged.name)
-    yield Finding("lora_trained_share", counted / run.decoder.shape.parameters)
+    yield Finding("lora_trained_share", counted / run.decoder.shape.parameters, note="of the model's own parameters")
     for name, one in (("lora", lora), ("full", full)):
         parameters = predicted.value if one is lora else float(run.decoder.shape.parameters)
-        states = model_states(parameters=parameters, optimizer=find_optimizer(OPTIMIZER))
-        yield Finding(f"{name}_gradient_bytes", float(one.gradient_bytes), states.gradients_bytes)
-        note = "two moments, and a step counter a tensor"
-        yield Finding(f"{name}_optimizer_bytes", float(one.optimizer_bytes), states.optimizer_bytes, note=note)
+        yield from _training_bytes(name, one, parameters)
+
+
+def _training_bytes(name: str, one: Trained, parameters: float) -> Iterator[Finding]:
+    optimizer = find_optimizer(OPTIMIZER)
+    states = model_states(parameters=parameters, optimizer=optimizer)
+    for kind, counted, predicted, each, note in (
+        ("gradient", one.gradient_bytes, states.gradients_bytes, optimizer.gradients_bytes, "of what is trained"),
+        ("optimizer", one.optimizer_bytes, states.optimizer_bytes, optimizer.states_bytes, MOMENTS),
+    ):
+        formula = f"trained parameters × {each:g} = {figure(parameters)} × {each:g} = {figure(predicted)} B"
+        yield Finding(f"{name}_{kind}_bytes", float(counted), predicted, formula=formula, note=note)
 
 
 def _matrices(run: LoraRun) -> tuple[Matrix, ...]:
@@ -140,11 +148,9 @@ def _matrices(run: LoraRun) -> tuple[Matrix, ...]:
 def _steps(run: LoraRun) -> Iterator[Finding]:
     lora, full = _middle(run), _full(run)
     for name, one in (("lora", lora), ("full", full)):
-        low, median, high = (
-            MS_PER_S * value
-            for value in (min(one.step_timing.seconds), one.step_timing.median_s, max(one.step_timing.seconds))
-        )
-        yield Finding(f"{name}_step_ms", median, None, low, high, len(one.step_timing.seconds))
+        times = [MS_PER_S * seconds for seconds in one.step_timing.seconds]
+        note = "forward, backward and update; low and high are the fastest and the slowest step"
+        yield over_rounds(f"{name}_step_ms", times, note=note)
     ratio = lora.step_timing.median_s / full.step_timing.median_s
     formula = f"({FROZEN_FLOPS} N) / ({TRAINED_FLOPS} N)"
     note = "frozen matrices still pass gradients back; all weights also cost the optimizer time"
@@ -166,7 +172,8 @@ def _table(run: LoraRun) -> Table:
         "ways to adapt",
         (*columns, "new_style_nats", "new_style_change_nats", "old_style_nats", "old_style_change_nats"),
         tuple(rows),
-        "training_bytes: gradients and optimizer state, counted on the tensors; a prompt changes no weight",
+        "training_bytes: gradients and optimizer state, counted on the tensors; a prompt changes no weight; change: of"
+        " the loss from before, below 0 where something was learned, above 0 where something was forgotten",
     )
 
 
@@ -182,7 +189,7 @@ def _outcome_picture(run: LoraRun) -> Picture:
         Series("old style", places, tuple(one.old_style.change_nats if one.old_style else 0.0 for one in judged)),
     )
     labels = tuple(one.name for one in judged)
-    return Picture("Learned and forgotten", "", "change of the loss, nats", series, "bars", labels)
+    return Picture("Learned (below 0) and forgotten (above)", "", "change of the loss, nats", series, "bars", labels)
 
 
 def _training_picture(run: LoraRun) -> Picture:
@@ -196,18 +203,24 @@ def _training_picture(run: LoraRun) -> Picture:
 def _meaning(run: LoraRun) -> tuple[str, str]:
     lora, full, prompt = _middle(run), _full(run), run.prompted[0]
     share = format_share(lora.trainable_parameters / run.decoder.shape.parameters)
+    new = [_moved(one.new_style) for one in (lora.judged, full.judged, prompt)]
     first = (
-        f"Adapters of rank {lora.rank}, {share} of the weights, change the loss in the new style by"
-        f" {lora.judged.new_style.change_nats:+.3f} nats a token, all weights by"
-        f" {full.judged.new_style.change_nats:+.3f}, and examples in the prompt by {prompt.new_style.change_nats:+.3f}."
+        f"With adapters of rank {lora.rank}, {share} of the weights, the loss in the new style {new[0]} nats a token,"
+        f" with all weights it {new[1]}, and with examples in the prompt it {new[2]}."
     )
     held = (lora.gradient_bytes + lora.optimizer_bytes) / (full.gradient_bytes + full.optimizer_bytes)
-    changes = [one.judged.old_style.change_nats if one.judged.old_style else 0.0 for one in (lora, full)]
+    old = [_moved(one.judged.old_style) for one in (lora, full)]
     second = (
-        f"In the old style the loss changes by {changes[0]:+.3f} with adapters and {changes[1]:+.3f} with all weights,"
-        f" and the adapters' gradients and optimizer state take {format_share(held)} of the bytes of full training."
+        f"In the old style it {old[0]} with adapters and {old[1]} with all weights, and the adapters' gradients and"
+        f" optimizer state take {format_share(held)} of the bytes of full training."
     )
     return first, second
+
+
+def _moved(loss: Loss | None) -> str:
+    """Say which way a loss went, in words that bear the sign."""
+    change = loss.change_nats if loss else 0.0
+    return f"{'falls' if change < 0 else 'rises'} by {abs(change):.3f}"
 
 
 def _notes(run: LoraRun) -> Iterator[str]:

@@ -22,6 +22,7 @@ from llmdrill.experiments.moe_parts import (
     worst_pair,
 )
 from llmdrill.experiments.result import Experiment, Protocol
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def measure_moe(
         machine=machine,
         protocol=Protocol(seed, 2, options.repeats, machine.threads, now() - started),
         notes=(
-            "timed layers: random weights: latency and memory only; their tokens are independent, so routing is even",
+            f"timed layers: {RANDOM_WEIGHTS_NOTE}; their tokens are independent, so routing is even",
             f"trained models: {TRAINED_LAYERS} layers, {TRAINED_WIDTH} wide, bytes of this Python's standard library",
             "one seed each, so small differences in loss mean nothing",
         ),

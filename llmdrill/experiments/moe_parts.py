@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from llmdrill.estimate.explain import figure
 from llmdrill.estimate.flops import matmul_parameters
-from llmdrill.experiments.result import Finding
+from llmdrill.experiments.result import Finding, over_rounds
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +25,11 @@ NAMES: Final[dict[Layer, str]] = {
     "dense_same_flops": "dense, same FLOPs",
     "dense_same_parameters": "dense, same parameters",
 }
+WORK: Final[dict[Layer, str]] = {  # what the figure of its operations is called
+    "experts": "experts_flops",
+    "dense_same_flops": "narrow_dense_flops",
+    "dense_same_parameters": "wide_dense_flops",
+}
 
 
 def _of(readings: Sequence[LayerReading], layer: Layer) -> list[LayerReading]:
@@ -35,9 +42,9 @@ def flops_findings(readings: Sequence[LayerReading], forms: Forms) -> Iterator[F
         last = _of(readings, layer)[-1]
         parameters = figure(matmul_parameters(forms.record(layer)))
         formula = f"2 × {parameters} = {figure(forms.flops(layer))} FLOP"
-        note = "of one token, counted from the matrix products that torch ran"
+        note = f"of one token, {NAMES[layer]}, counted from the matrix products that torch ran"
         note = f"{note}, the router's too" if layer == "experts" else note
-        yield Finding(f"{layer}_flops", last.flops / last.tokens, forms.flops(layer), n=1, formula=formula, note=note)
+        yield Finding(WORK[layer], last.flops / last.tokens, forms.flops(layer), n=1, formula=formula, note=note)
     for name, at in (("one_token", 0), ("most_tokens", -1)):
         one = _of(readings, "experts")[at]
         predicted, formula = forms.read_bytes("experts", tokens=one.tokens), forms.read_filled(tokens=one.tokens)
@@ -59,8 +66,8 @@ def time_findings(readings: Sequence[LayerReading], forms: Forms) -> Iterator[Fi
             formula = f"{what}: {_ratio(work('experts', tokens=tokens), work(layer, tokens=tokens))}"
             note = f"seconds of experts / {NAMES[layer]}, {tokens_text(tokens)}; low and high: of single rounds"
             measured, rounds = _slower(experts[at], dense[at]), experts[at].timing.over(dense[at].timing)
-            found = (measured, predicted, min(rounds), max(rounds), len(rounds))
-            yield Finding(f"{name}_over_{layer}_ratio", *found, formula=formula, note=note)
+            ratio = over_rounds(f"{name}_over_{layer}_ratio", rounds, measured=measured, formula=formula, note=note)
+            yield replace(ratio, predicted=predicted)
     one, other = worst_pair(readings)
     note = f"at {tokens_text(one.tokens)}"
     yield Finding("worst_over_dense_same_flops_ratio", _slower(one, other), n=len(experts), note=note)
@@ -87,7 +94,10 @@ def routing_findings(trained: TrainedLayers, forms: Forms, *, pieces: int) -> It
         ):
             n = len(balance.load_shares)
             yield Finding(f"{name}_{quantity}", measured, n=n, weights_matter=True, note=note)
-        yield Finding(f"{name}_held_out_nats", balance.held_out_nats, n=pieces, weights_matter=True)
+        note = (
+            f"loss a byte of held-out text, experts trained {'with' if balance.balance_weight else 'without'} balancing"
+        )
+        yield Finding(f"{name}_held_out_nats", balance.held_out_nats, n=pieces, weights_matter=True, note=note)
         at = min(TEXT_BATCH_TOKENS, balance.batches[-1])
         note = f"of the experts, touched by {tokens_text(at)} in a row of held-out text; predicted for independent ones"
         yield Finding(
@@ -106,7 +116,7 @@ def time_table(readings: Sequence[LayerReading]) -> Table:
     for experts, flops, parameters in zip(*(_of(readings, layer) for layer in NAMES), strict=True):
         times = [one.timing.median_s for one in (experts, flops, parameters)]
         ratios = [round(times[0] / one, 3) for one in times[1:]]
-        rows.append((experts.tokens, *(round(1000 * one, 4) for one in times), *ratios))
+        rows.append((experts.tokens, *(round(MS_PER_S * one, 4) for one in times), *ratios))
     return Table(
         "time", columns, tuple(rows), "one layer, medians of repeats taken in turn; ratios are experts / dense"
     )
@@ -159,7 +169,7 @@ def pictures(readings: Sequence[LayerReading], trained: TrainedLayers, forms: Fo
         Series(
             name,
             tuple(float(one.tokens) for one in _of(readings, layer)),
-            tuple(1000 * one.timing.median_s for one in _of(readings, layer)),
+            tuple(MS_PER_S * one.timing.median_s for one in _of(readings, layer)),
         )
         for layer, name in NAMES.items()
     )

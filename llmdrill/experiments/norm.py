@@ -81,15 +81,8 @@ def measure_norm(
     text = library_text()
     shape = TinyShape(layers=options.layers, width=options.width, heads=HEADS, feed_forward=options.width)
     say("gradients of fresh models by depth")
-    initial = at_initialisation(
-        shape,
-        text.trained,
-        depths=sorted({*options.depths, options.layers}),
-        tokens=options.tokens,
-        pieces=INITIAL_PIECES,
-        seeds=options.seeds,
-        seed=seed,
-    )
+    drawn = {"tokens": options.tokens, "pieces": INITIAL_PIECES, "seeds": options.seeds, "seed": seed}
+    initial = at_initialisation(shape, text.trained, depths=sorted({*options.depths, options.layers}), **drawn)
     plan = Training(
         steps=options.steps,
         sequences=options.sequences,
@@ -104,7 +97,12 @@ def measure_norm(
         title="Layer normalisation before or after the residual sum",
         inputs=_inputs(options, text.modules),
         findings=(*_initial_findings(initial, options), *_training_findings(trained, entropy)),
-        tables=(_depth_table(initial), _layer_table(initial, trained, options), _curve_table(trained)),
+        tables=(
+            _depth_table(initial),
+            _layer_table(initial, layers=options.layers),
+            _trained_table(trained),
+            _curve_table(trained),
+        ),
         pictures=tuple(_pictures(initial, trained, options)),
         meaning=(_initial_meaning(initial), _training_meaning(trained, entropy)),
         machine=machine,
@@ -194,24 +192,28 @@ def _depth_table(initial: Mapping[Norm, Sequence[Initial]]) -> Table:
     return Table("gradient by depth", columns, tuple(rows), note)
 
 
-def _layer_table(initial: Mapping[Norm, Sequence[Initial]], trained: Sequence[Trained], options: NormOptions) -> Table:
-    fresh = {norm: next((one for one in initial[norm] if one.layers == options.layers), None) for norm in NAMES}
+def _layer_table(initial: Mapping[Norm, Sequence[Initial]], *, layers: int) -> Table:
+    pre, post = (next(one for one in initial[norm] if one.layers == layers) for norm in ("pre", "post"))
     columns = ("layer", "lemma_low", "pre_square", "lemma_high", "post_square", "pre_gradient", "post_gradient")
     rows = []
-    for layer in range(1, options.layers + 1):
+    for layer in range(1, layers + 1):
         low, high = (hidden_square(layers=layer, attention_share=share) for share in (0, 1))
-        pre, post = fresh["pre"], fresh["post"]
-        row: list[float | None] = [layer, low, _at(pre.squared_norms if pre else None, layer), high]
-        row += [_at(post.squared_norms if post else None, layer)]
-        row += [_at(one.gradient_norms if one else None, layer) for one in (pre, post)]
-        rows.append((*row, *(_at(one.gradient_norms, layer) for one in trained)))
-    after = tuple(f"{_key(one)}_after" for one in trained)
-    note = "fresh models, layer 1 at the input; …_after: gradient on held-out text after the training"
-    return Table("layers", (*columns, *after), tuple(rows), note)
+        squares = _at(pre.squared_norms, layer), high, _at(post.squared_norms, layer)
+        rows.append((layer, low, *squares, *(_at(one.gradient_norms, layer) for one in (pre, post))))
+    return Table("layers", columns, tuple(rows), "fresh models as deep as the trained ones, layer 1 at the input")
 
 
-def _at(values: Sequence[float] | None, layer: int) -> float | None:
-    return round(values[layer - 1], 4) if values else None
+def _trained_table(trained: Sequence[Trained]) -> Table:
+    rows = tuple(
+        (layer, *(_at(one.gradient_norms, layer) for one in trained))
+        for layer in range(1, len(trained[0].gradient_norms) + 1)
+    )
+    columns = ("layer", *(_key(one) for one in trained))
+    return Table("gradients after training", columns, rows, "norm by layer, on held-out text")
+
+
+def _at(values: Sequence[float], layer: int) -> float:
+    return round(values[layer - 1], 4)
 
 
 def _curve_table(trained: Sequence[Trained]) -> Table:

@@ -12,7 +12,8 @@ from llmdrill.errors import UsageError
 from llmdrill.estimate.kv_cache import BLOCK_TOKENS
 from llmdrill.experiments.paged_findings import paged_findings, queue_table, sharing_table
 from llmdrill.experiments.paged_forms import PagedForms
-from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Protocol
+from llmdrill.experiments.result import Experiment, Protocol
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.units import format_bytes, format_share
 
@@ -150,9 +151,10 @@ def _refuse(options: PagedOptions, decoder: Decoder) -> None:
             f"--block {options.block_tokens}: no request is longer than --longest {options.longest_tokens}"
         )
     if options.room_tokens < options.longest_tokens:
+        size, whole = options.block_tokens, options.room_tokens // options.block_tokens
         raise UsageError(
-            f"a pool of {options.room_tokens} tokens has no room for one request of {options.longest_tokens}: raise"
-            " --pool, or lower --longest"
+            f"--pool {options.pool_tokens} is cut into blocks of {size} tokens, and {whole} whole ones have no room for"
+            f" one request of {options.longest_tokens}: raise --pool, or lower --longest"
         )
 
 

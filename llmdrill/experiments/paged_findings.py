@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdrill.experiments.result import Finding
+from llmdrill.estimate.explain import figure
+from llmdrill.experiments.result import Finding, over_rounds
 from llmdrill.table import Table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def paged_findings(
     yield from _sameness_findings(served, prefix, samples, steps)
     ratios = [paged / plain for plain, paged in zip(steps.plain_s, steps.paged_s, strict=True)]
     note = "a decoding step with the paged cache, of the same step with the contiguous one, in turn"
-    yield Finding("paged_step_ratio", steps.paged_ratio, None, min(ratios), max(ratios), len(ratios), note=note)
+    yield over_rounds("paged_step_ratio", ratios, measured=steps.paged_ratio, note=note)
 
 
 def _waste_findings(forms: PagedForms, served: dict[str, Served]) -> Iterator[Finding]:
@@ -38,8 +39,8 @@ def _waste_findings(forms: PagedForms, served: dict[str, Served]) -> Iterator[Fi
         yield Finding(
             name, one.run.waste_bytes, form.value, n=count, formula=form.filled, note="of one sequence, mean over steps"
         )
-    yield Finding("contiguous_waste_share", plain.run.waste_share, note="of the bytes held, mean over steps")
-    yield Finding("paged_waste_share", paged.run.waste_share)
+    for name, one in (("contiguous_waste_share", plain), ("paged_waste_share", paged)):
+        yield Finding(name, one.run.waste_share, n=len(one.run.residents), note="of the bytes held, mean over steps")
     for name, one, is_paged in (("contiguous_sequences", plain, False), ("paged_sequences", paged, True)):
         yield Finding(
             name,
@@ -51,8 +52,7 @@ def _waste_findings(forms: PagedForms, served: dict[str, Served]) -> Iterator[Fi
         )
     ratios = [slow / fast for slow, fast in zip(plain.seconds, paged.seconds, strict=True)]
     note = "seconds of the whole queue, contiguous over paged"
-    ratio = plain.median_s / paged.median_s
-    yield Finding("queue_speed_up_ratio", ratio, None, min(ratios), max(ratios), len(ratios), note=note)
+    yield over_rounds("queue_speed_up_ratio", ratios, measured=plain.median_s / paged.median_s, note=note)
 
 
 def _preemption_findings(served: dict[str, Served]) -> Iterator[Finding]:
@@ -61,24 +61,33 @@ def _preemption_findings(served: dict[str, Served]) -> Iterator[Finding]:
     yield Finding("swapped_bytes", float(swap.swapped_bytes), n=1, note="copied out of the pool, and back")
     yield Finding("recomputed_tokens", float(again.recomputed_tokens), n=1, note="read again instead of swapped")
     lost = sum(one.run.lost_blocks for one in served.values())
-    yield Finding("lost_blocks", float(lost), 0.0, n=len(served), note="still held when every queue was done")
+    yield Finding(
+        "lost_blocks",
+        float(lost),
+        0.0,
+        n=len(served),
+        formula="every block given back",
+        note="still held when every queue was done",
+    )
 
 
 def _sharing_findings(forms: PagedForms, prefix: Sharing, samples: Sharing) -> Iterator[Finding]:
-    shared = forms.shared_bytes(forms.alike_lengths, kept=True)
-    note = f"{len(forms.alike_lengths)} requests that begin alike, at the fullest moment"
-    unshared = forms.unshared_bytes(forms.alike_lengths)
-    yield Finding("prefix_unshared_bytes", float(prefix.unshared_bytes), unshared, n=1, note=note)
-    yield Finding("prefix_shared_bytes", float(prefix.shared_bytes), shared, n=1)
-    shared = forms.shared_bytes(forms.sample_lengths, kept=False)
-    note = f"{len(forms.sample_lengths)} samples of one prompt"
-    unshared = forms.unshared_bytes(forms.sample_lengths)
-    yield Finding("samples_unshared_bytes", float(samples.unshared_bytes), unshared, n=1, note=note)
-    yield Finding("samples_shared_bytes", float(samples.shared_bytes), shared, n=1)
+    for name, seen, lengths, kept, note in (
+        ("prefix", prefix, forms.alike_lengths, True, "requests that begin alike, at the fullest moment"),
+        ("samples", samples, forms.sample_lengths, False, "samples of one prompt"),
+    ):
+        unshared, shared = forms.unshared_bytes(lengths), forms.shared_bytes(lengths, kept=kept)
+        told, blocks = f"{len(lengths)} {note}", f"{len(lengths)} × whole blocks for all tokens"
+        formula = f"{blocks} = {figure(unshared)} B"
+        yield Finding(f"{name}_unshared_bytes", float(seen.unshared_bytes), unshared, n=1, formula=formula, note=told)
+        once = "the same, the prefix's whole blocks once" + (" and its last one for itself" if kept else "")
+        formula = f"{once} = {figure(shared)} B"
+        yield Finding(f"{name}_shared_bytes", float(seen.shared_bytes), shared, n=1, formula=formula, note=told)
     copied = prefix.copied_blocks + samples.copied_blocks
-    predicted = forms.copies(len(forms.alike_lengths), kept=True) + forms.copies(len(forms.sample_lengths), kept=False)
+    counts = [forms.copies(len(forms.alike_lengths), kept=True), forms.copies(len(forms.sample_lengths), kept=False)]
+    formula = f"writers of the prefix's last block while another holds it = {counts[0]} + {counts[1]} = {sum(counts)}"
     note = "on writing to a block that another still held, prefix and samples together"
-    yield Finding("copied_blocks", float(copied), float(predicted), n=1, note=note)
+    yield Finding("copied_blocks", float(copied), float(sum(counts)), n=1, formula=formula, note=note)
 
 
 def _sameness_findings(

@@ -13,9 +13,11 @@ from llmdrill.estimate.caching import prefill_saved_s
 from llmdrill.estimate.explain import figure
 from llmdrill.experiments.prompt_flops import prompt_flops
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import RANDOM_WEIGHTS_NOTE, Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
     from llmdrill.lab.prefix_run import PrefixHit
 
-MS_PER_S: Final = 1000.0
 SHARES: Final = (0.0, 1 / 4, 1 / 2, 3 / 4, 7 / 8)
 MAIN_SHARE: Final = 7 / 8  # 448 of 512
 TOLERANCE: Final = 1e-4  # of logits in fp32
@@ -129,14 +130,12 @@ def _findings(options: PrefixOptions, record: ModelRecord, hits: Sequence[Prefix
     ratios = [slow / fast for slow, fast in zip(none.ttft_s, hit.ttft_s, strict=True)]
     whole, rest = prompt_flops(record, tokens=options.prompt_tokens), options.prompt_tokens - hit.cached_tokens
     left = prompt_flops(record, tokens=rest, cached_tokens=hit.cached_tokens)
-    yield Finding(
+    yield over_rounds(
         "ttft_speed_up_ratio",
-        none.median_s / hit.median_s,
-        1 / share,
-        min(ratios),
-        max(ratios),
-        len(ratios),
-        f"FLOP of all tokens / FLOP of the last {rest} = {whole:.4g} / {left:.4g} = {1 / share:.4g}",
+        ratios,
+        measured=none.median_s / hit.median_s,
+        predicted=1 / share,
+        formula=f"FLOP of all tokens / FLOP of the last {rest} = {whole:.4g} / {left:.4g} = {1 / share:.4g}",
         note=f"of the medians, {held}; low and high within a round",
     )
     apart = max(one.logit_difference for one in hits)
@@ -148,7 +147,7 @@ def _findings(options: PrefixOptions, record: ModelRecord, hits: Sequence[Prefix
 def _timed(name: str, hit: PrefixHit, predicted: float | None = None, formula: str = "", *, note: str) -> Finding:
     times = [seconds * MS_PER_S for seconds in hit.ttft_s]
     note = f"{note}; low and high are the fastest and the slowest round"
-    return Finding(name, hit.median_s * MS_PER_S, predicted, min(times), max(times), len(times), formula, note=note)
+    return over_rounds(name, times, predicted=predicted, formula=formula, note=note)
 
 
 def _table(options: PrefixOptions, record: ModelRecord, hits: Sequence[PrefixHit]) -> Table:

@@ -10,10 +10,10 @@ from llmdrill.estimate.memory import ideal_weights_bytes
 from llmdrill.estimate.perplexity import perplexity
 from llmdrill.estimate.quantization import WeightFormat, checkpoint_bytes, explain_checkpoint
 from llmdrill.experiments.record import record_of
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_share
+from llmdrill.units import MS_PER_S, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from llmdrill.catalog.architecture import ModelRecord
     from llmdrill.lab.quantize_run import Quality, QuantizeConfig, QuantizeRun, Variant
 
-MS_PER_S: Final = 1000.0
 NOT_NOTICED_NATS: Final = 0.01  # a loss below it is called none: a hundredth of a nat is one percent of perplexity
 KEPT_BYTES: Final = 2.0  # fp16, of what is not rounded
 _NEAREST: Final = "nearest"
@@ -137,9 +136,8 @@ def _step_findings(run: QuantizeRun) -> Iterator[Finding]:
     steps = {one.engine: one for one in run.steps}
     for engine, step in steps.items():
         name = engine.replace(", ", "_").replace(" ", "_")
-        low, high = min(step.timing.seconds), max(step.timing.seconds)
-        times = [MS_PER_S * value for value in (step.timing.median_s, low, high)]
-        yield Finding(f"{name}_step_ms", times[0], None, times[1], times[2], len(step.timing.seconds))
+        note = "a decode step; low and high are the fastest and the slowest repeat"
+        yield over_rounds(f"{name}_step_ms", [MS_PER_S * seconds for seconds in step.timing.seconds], note=note)
     fp32, int8 = steps.get("native, fp32"), steps.get("native, int8")
     if fp32 is not None and int8 is not None:
         ratio, predicted = fp32.timing.median_s / int8.timing.median_s, fp32.weight_bytes / int8.weight_bytes

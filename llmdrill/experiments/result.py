@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llmdrill.measurement import Machine
     from llmdrill.picture import Picture
     from llmdrill.table import Table
-
-RANDOM_WEIGHTS_NOTE: Final = "random weights: latency and memory only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,28 @@ class Finding:
         if self.measured == self.predicted:
             return 0.0
         return (self.predicted - self.measured) / self.measured if self.predicted * self.measured > 0 else None
+
+
+def over_rounds(
+    name: str,
+    values: Sequence[float],
+    *,
+    measured: float | None = None,
+    predicted: float | None = None,
+    formula: str = "",
+    weights_matter: bool = False,
+    note: str = "",
+) -> Finding:
+    """Return the median of readings, one a round, with the smallest and the largest; a single one has no spread.
+
+    ``measured`` may stand in the median's place, such as a ratio of two medians.
+
+    >>> over_rounds("tpot_ms", [3.0, 1.0, 2.0]).measured, over_rounds("tpot_ms", [3.0]).low
+    (2.0, None)
+    """
+    low, high = (min(values), max(values)) if len(values) > 1 else (None, None)
+    middle = median(values) if measured is None else measured
+    return Finding(name, middle, predicted, low, high, len(values), formula, weights_matter, note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Final
 
 from llmdrill.estimate.explain import figure
 from llmdrill.estimate.speculative import best_draft_tokens, expected_accepted_tokens, speculative_speedup
-from llmdrill.experiments.chi_square import chi_square
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.chi_square import ChiSquare, chi_square
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
-from llmdrill.units import format_seconds, format_share
+from llmdrill.units import MS_PER_S, format_seconds, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from llmdrill.lab.sampling_check import Draws
     from llmdrill.lab.speculative_cases import Setting
     from llmdrill.lab.speculative_run import DrafterName, SpeculativeOptions, SpeculativeRun
     from llmdrill.lab.speculative_tally import Tally
 
-MS_PER_S: Final = 1000.0
 FASTER: Final = 1.03  # within so much of one another, speeds are called the same
 LIKELY_SHARE: Final = 0.001  # a p below this is called a difference
 NAMES: Final[dict[DrafterName, str]] = {"draft_model": "the draft model", "ngram": "n-gram lookup"}
@@ -57,7 +57,13 @@ def measure_speculative(
         title="Speculative decoding: several tokens a pass of the target model, if they were guessed right",
         inputs=_inputs(run, options),
         findings=tuple(_findings(run, costs)),
-        tables=(_sweep_table(run, costs), _pass_table(run), _plain_table(run)),
+        tables=(
+            _best_table(run, costs),
+            _sweep_table(run, costs),
+            _pass_table(run),
+            _plain_table(run),
+            _repeated_table(run),
+        ),
         pictures=(_picture(run),),
         meaning=(_greedy_meaning(run), _sampling_meaning(run)),
         machine=machine,
@@ -131,18 +137,11 @@ def _settings(run: SpeculativeRun) -> tuple[Setting, ...]:
 
 
 def _findings(run: SpeculativeRun, costs: Costs) -> Iterator[Finding]:
-    tpot = run.target.tpot_s
-    yield Finding(
-        "plain_tpot_ms",
-        median(tpot) * MS_PER_S,
-        low=min(tpot) * MS_PER_S,
-        high=max(tpot) * MS_PER_S,
-        n=len(tpot),
-        note=f"of the fastest engine without drafts, {run.target.name}, which also verifies",
-    )
+    note = f"of the fastest engine without drafts, {run.target.name}, which also verifies"
+    yield over_rounds("plain_tpot_ms", [MS_PER_S * seconds for seconds in run.target.tpot_s], note=note)
     for drafter in _drafters(run):
         for setting in _settings(run):
-            yield from _greedy_findings(run, costs, setting, drafter)
+            yield _speedup(run, costs, setting, drafter)
         yield from _sampling_findings(run, drafter)
     if run.draft_pass_s is not None:
         note = "a pass of the draft model over one token, as a share of the target's"
@@ -155,70 +154,89 @@ def _findings(run: SpeculativeRun, costs: Costs) -> Iterator[Finding]:
         weights_matter=True,
         note="of texts generated greedily with drafts that are token for token those of plain decoding",
     )
-    for name, share in run.repeated_share.items():
-        what = "of what the files really say" if name == "own" else f"of plain output, {name}"
-        note = f"{what}: tokens that end four in a row which the text already had"
-        yield Finding(f"{name}_repeated_share", share, n=len(run.cases), weights_matter=name != "own", note=note)
 
 
-def _greedy_findings(run: SpeculativeRun, costs: Costs, setting: Setting, drafter: DrafterName) -> Iterator[Finding]:
+def _speedup(run: SpeculativeRun, costs: Costs, setting: Setting, drafter: DrafterName) -> Finding:
     count = _best(run, setting, drafter)
-    tally, at = run.greedy[setting, drafter, count], f"{setting}_{drafter}"
-    predicted, speedups = costs.predict(tally, drafter, count), tally.speedups
-    likes = costs.best_draft_tokens(tally, drafter, count)
-    yield Finding(
-        f"{at}_speedup_ratio",
-        median(speedups),
-        predicted.speedup,
-        min(speedups),
-        max(speedups),
-        len(speedups),
-        predicted.filled,
+    tally = run.greedy[setting, drafter, count]
+    predicted = costs.predict(tally, drafter, count)
+    with_start = f"{median(tally.speedups_with_start):.3g}x with the time to read the prompt into the drafter"
+    return over_rounds(
+        f"{setting}_{drafter}_speedup_ratio",
+        tally.speedups,
+        predicted=predicted.speedup,
+        formula=predicted.filled,
         weights_matter=True,
-        note=f"{median(tally.speedups_with_start):.3g}x with the time to read the prompt into the drafter",
-    )
-    yield Finding(f"{at}_best_draft_tokens", float(count), None if likes is None else float(likes), weights_matter=True)
-    yield Finding(f"{at}_acceptance_share", tally.acceptance_share, n=tally.judged, weights_matter=True)
-    yield Finding(
-        f"{at}_tokens_per_pass_ratio",
-        tally.tokens_per_pass,
-        predicted.tokens_per_pass,
-        n=tally.passes,
-        weights_matter=True,
+        note=f"{_tokens(count)} a draft, the fastest length; {with_start}",
     )
 
 
 def _sampling_findings(run: SpeculativeRun, drafter: DrafterName) -> Iterator[Finding]:
-    tally, drawn = run.sampled[drafter], run.drawn[drafter]
-    speedups, test = tally.speedups, chi_square(drawn.seen, drawn.probabilities)
-    yield Finding(
-        f"sampled_{drafter}_speedup_ratio",
-        median(speedups),
-        None,
-        min(speedups),
-        max(speedups),
-        len(speedups),
-        weights_matter=True,
-        note=f"temperature 1, top-k 50, {run.sampled_draft_tokens[drafter]} tokens a draft, against plain sampling",
+    tally, drawn, count = run.sampled[drafter], run.drawn[drafter], run.sampled_draft_tokens[drafter]
+    note = f"temperature 1, top-k 50, {_tokens(count)} a draft, against plain sampling"
+    yield over_rounds(f"sampled_{drafter}_speedup_ratio", tally.speedups, weights_matter=True, note=note)
+    test, draws = _tested(drawn), sum(drawn.seen.values())
+    note = "no drafted token was judged, so nothing was tested"
+    if test is not None:
+        note = (
+            f"pairs of tokens against plain sampling's probabilities: chi-square {test.statistic:.2f} at {test.degrees}"
+            f" degrees of freedom, under {LIKELY_SHARE} would be a difference; of {drawn.judged} drafted tokens"
+            f" {drawn.accepted} were accepted"
+        )
+    p_share = None if test is None else test.p_share
+    yield Finding(f"sampled_{drafter}_chi_square_p_share", p_share, n=draws, weights_matter=True, note=note)
+
+
+def _tested(drawn: Draws) -> ChiSquare | None:
+    """Return how well pairs fit plain sampling; None where no draft was judged, for then they are plain sampling."""
+    return chi_square(drawn.seen, drawn.probabilities) if drawn.judged else None
+
+
+def _tokens(count: int) -> str:
+    return f"{count} {'token' if count == 1 else 'tokens'}"
+
+
+def _best_table(run: SpeculativeRun, costs: Costs) -> Table:
+    """Show each drafter at its fastest draft length, in each setting and where tokens are sampled."""
+    rows: list[tuple[str | float | None, ...]] = []
+    for drafter in _drafters(run):
+        for setting in _settings(run):
+            count = _best(run, setting, drafter)
+            tally = run.greedy[setting, drafter, count]
+            predicted, likes = costs.predict(tally, drafter, count), costs.best_draft_tokens(tally, drafter, count)
+            rows.append((setting, drafter, count, likes, *_accepted(tally), round(predicted.tokens_per_pass, 2)))
+        rows.append(
+            ("sampled", drafter, run.sampled_draft_tokens[drafter], None, *_accepted(run.sampled[drafter]), None)
+        )
+    columns = ("setting", "drafter", "draft_tokens", "predicted_draft_tokens", "judged", "acceptance_share")
+    note = (
+        "the fastest draft length, and the one that acceptance and costs predict, 0 being no draft; acceptance: of the"
+        " drafted tokens that were judged; a pass of the target yields those accepted and one of its own"
     )
-    yield Finding(f"sampled_{drafter}_acceptance_share", tally.acceptance_share, n=tally.judged, weights_matter=True)
-    yield Finding(
-        f"sampled_{drafter}_chi_square_p_share",
-        test.p_share,
-        n=sum(drawn.seen.values()),
-        weights_matter=True,
-        note=f"pairs of tokens against plain sampling's probabilities: chi-square {test.statistic:.2f} at"
-        f" {test.degrees} degrees of freedom; under {LIKELY_SHARE} would be a difference",
+    return Table("at the best length", (*columns, "tokens_per_pass", "predicted_tokens_per_pass"), tuple(rows), note)
+
+
+def _accepted(tally: Tally) -> tuple[int, float | None, float]:
+    share = tally.acceptance_share
+    return tally.judged, None if share is None else round(share, 3), round(tally.tokens_per_pass, 2)
+
+
+def _repeated_table(run: SpeculativeRun) -> Table:
+    rows = tuple(
+        ("what the files really say" if name == "own" else f"plain output, {name}", round(share, 3))
+        for name, share in run.repeated_share.items()
+    )
+    return Table(
+        "repeated", ("text", "repeated_share"), rows, "tokens that end four in a row which the text already had"
     )
 
 
 def _sweep_table(run: SpeculativeRun, costs: Costs) -> Table:
     rows = []
     for (setting, drafter, count), tally in run.greedy.items():
-        acceptance, predicted = tally.acceptance_share, costs.predict(tally, drafter, count)
-        judged = None if acceptance is None else round(acceptance, 3)
-        speeds = round(median(tally.speedups), 2), round(predicted.speedup, 2)
-        rows.append((setting, drafter, count, judged, round(tally.tokens_per_pass, 2), *speeds))
+        _, acceptance, tokens_per_pass = _accepted(tally)
+        speeds = round(median(tally.speedups), 2), round(costs.predict(tally, drafter, count).speedup, 2)
+        rows.append((setting, drafter, count, acceptance, tokens_per_pass, *speeds))
     columns = ("setting", "drafter", "draft_tokens", "acceptance_share", "tokens_per_pass")
     return Table("sweep", (*columns, "speedup", "predicted_speedup"), tuple(rows), "speedup: median over rounds")
 
@@ -270,9 +288,8 @@ def _greedy_meaning(run: SpeculativeRun) -> str:
             verdict = "changed its speed by little"
         else:
             verdict = f"slowed it to {ratio:.3g} of its speed"
-        tokens = "token" if count == 1 else "tokens"
         parts.append(
-            f"{NAMES[drafter]} {verdict} ({tally.tokens_per_pass:.3g} tokens a pass, {count} {tokens} drafted)"
+            f"{NAMES[drafter]} {verdict} ({tally.tokens_per_pass:.3g} tokens a pass, {_tokens(count)} drafted)"
         )
     plain = format_seconds(median(run.target.tpot_s))
     return f"Against plain decoding at {plain} a token, continuing files: {'; '.join(parts)}."
@@ -281,9 +298,11 @@ def _greedy_meaning(run: SpeculativeRun) -> str:
 def _sampling_meaning(run: SpeculativeRun) -> str:
     tallies = run.greedy.values()
     equal = sum(one.same for one in tallies) == sum(one.texts for one in tallies)
-    tests = [chi_square(one.seen, one.probabilities).p_share for one in run.drawn.values()]
+    tests = [test.p_share for test in map(_tested, run.drawn.values()) if test is not None]
     greedy = "was token for token that of plain decoding" if equal else "differed from plain decoding in some texts"
     draws = sum(next(iter(run.drawn.values())).seen.values())
+    if not tests:
+        return f"Greedy output {greedy}, and whether sampling is right was not tested: no drafted token was judged."
     if min(tests) < LIKELY_SHARE:
         return f"Greedy output {greedy}, but what was sampled does not fit plain sampling (p = {min(tests):.2g})."
     return f"Greedy output {greedy}, and {draws} sampled pairs fit plain sampling (smallest p = {min(tests):.2g})."

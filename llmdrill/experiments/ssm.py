@@ -12,10 +12,12 @@ from llmdrill.estimate.explain import figure
 from llmdrill.estimate.flops import attention_flops
 from llmdrill.estimate.kv_cache import explain_kv_cache
 from llmdrill.estimate.state import explain_state, state_flops
-from llmdrill.experiments.growth import crossing, fitted_exponent, lengths_up_to
-from llmdrill.experiments.result import Experiment, Finding, Protocol
+from llmdrill.experiments.growth import crossing, fitted_exponent, lengths_up_to, why_no_exponent
+from llmdrill.experiments.result import Experiment, Finding, Protocol, over_rounds
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE
 from llmdrill.picture import Picture, Series
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +103,7 @@ def measure_ssm(
         machine=machine,
         protocol=Protocol(seed, 1, options.repeats, machine.threads, now() - started),
         notes=(
-            "random weights: latency and memory only",
+            RANDOM_WEIGHTS_NOTE,
             "same width, not the same size: {:,} parameters against {:,} of attention".format(*pair.parameters),
             "the scan is a loop of plain torch, attention is one kernel of its own",
         ),
@@ -172,7 +174,9 @@ def _byte_findings(decoding: Sequence[DecodeReading], forms: Forms) -> Iterator[
     equal = state.value / cache.value * last.context_tokens
     measured = last.state_bytes / last.cache_bytes * last.context_tokens
     note = "context from which on the cache is the larger"
-    yield Finding("bytes_crossover_tokens", measured, equal, n=1, note=note)
+    formula = f"state / cache of a token = {figure(state.value)} / {figure(cache.value / last.context_tokens)}"
+    formula = f"{formula} = {figure(equal)}"
+    yield Finding("bytes_crossover_tokens", measured, equal, n=1, formula=formula, note=note)
 
 
 def _decode_findings(decoding: Sequence[DecodeReading]) -> Iterator[Finding]:
@@ -192,8 +196,10 @@ def _prompt_findings(lengths: Sequence[LengthReading], forms: Forms) -> Iterator
         seconds = [getattr(one, name).median_s for one in fitted]
         predicted = fitted_exponent(sizes, [at(tokens) for tokens in sizes])
         note = f"power of the prompt's length with which seconds grow from {SHORTEST_FITTED_TOKENS} tokens on"
-        note = f"{note}; predicted: with which operations grow"
-        yield Finding(f"{name}_exponent_ratio", fitted_exponent(sizes, seconds), predicted, n=len(sizes), note=note)
+        note = f"{note}; predicted: with which operations grow{why_no_exponent(sizes, SHORTEST_FITTED_TOKENS)}"
+        formula = "" if predicted is None else f"slope of log FLOP by log tokens, {sizes[0]} to {sizes[-1]} tokens"
+        measured = fitted_exponent(sizes, seconds)
+        yield Finding(f"{name}_exponent_ratio", measured, predicted, n=len(sizes), formula=formula, note=note)
     measured = crossing(
         [one.tokens for one in lengths],
         [one.state_space.median_s for one in lengths],
@@ -207,10 +213,8 @@ def _prompt_findings(lengths: Sequence[LengthReading], forms: Forms) -> Iterator
 
 
 def _timed(name: str, timing: Timing, context_tokens: int) -> Finding:
-    seconds = timing.seconds
-    low, high = 1000 * min(seconds), 1000 * max(seconds)
     note = f"after {context_tokens} tokens; median, the fastest and the slowest repeat"
-    return Finding(name, 1000 * timing.median_s, None, low, high, len(seconds), note=note)
+    return over_rounds(name, [MS_PER_S * seconds for seconds in timing.seconds], note=note)
 
 
 def _lengths_table(lengths: Sequence[LengthReading], forms: Forms) -> Table:
@@ -260,14 +264,14 @@ def _decode_table(decoding: Sequence[DecodeReading], forms: Forms) -> Table:
 
 
 def _ms(timing: Timing) -> float:
-    return round(1000 * timing.median_s, 4)
+    return round(MS_PER_S * timing.median_s, 4)
 
 
 def _pictures(lengths: Sequence[LengthReading], decoding: Sequence[DecodeReading]) -> Iterator[Picture]:
     x = tuple(float(one.tokens) for one in lengths)
     prompts = (
-        Series("state-space, parallel", x, tuple(1000 * one.state_space.median_s for one in lengths)),
-        Series("attention", x, tuple(1000 * one.attention.median_s for one in lengths)),
+        Series("state-space, parallel", x, tuple(MS_PER_S * one.state_space.median_s for one in lengths)),
+        Series("attention", x, tuple(MS_PER_S * one.attention.median_s for one in lengths)),
     )
     yield Picture("Reading a prompt", "tokens", "milliseconds", prompts, log_x=True, log_y=True)
     at = tuple(float(one.context_tokens) for one in decoding)

@@ -18,6 +18,7 @@ from llmdrill.lab.classify_metrics import (
 from llmdrill.measurement import Figure
 from llmdrill.retrieval.messages import KINDS
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 CURVE: Final = tuple(round(0.1 * step, 1) for step in range(1, 10))
-MS_PER_S: Final = 1000.0
 MESSAGES: Final = 1_000_000.0  # the price of mistakes is stated per million
 
 

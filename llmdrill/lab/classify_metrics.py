@@ -39,13 +39,14 @@ def wilson_interval(*, successes: float, n: float) -> Wilson:
         Wilson 1927, Journal of the American Statistical Association 22:209-212.
 
     >>> interval = wilson_interval(successes=0, n=10)
-    >>> round(interval.low, 4), round(interval.high, 4)
+    >>> interval.low, round(interval.high, 4)
     (0.0, 0.2775)
     """
     p, z2n = successes / n, Z_95**2 / n
     middle = p + z2n / 2
     spread = Z_95 * math.sqrt(p * (1 - p) / n + z2n / (4 * n))
-    return Wilson(max(0.0, (middle - spread) / (1 + z2n)), min(1.0, (middle + spread) / (1 + z2n)))
+    low, high = (middle - spread) / (1 + z2n), (middle + spread) / (1 + z2n)
+    return Wilson(max(0.0, low) if successes else 0.0, min(1.0, high) if successes < n else 1.0)  # not 3e-17
 
 
 class GroupBootstrap:

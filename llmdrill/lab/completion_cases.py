@@ -52,7 +52,7 @@ def draw_cases(texts: Sequence[SourceText], *, cases: int, rng: np.random.Genera
     Raises:
         UsageError: If there are fewer such lines than cases.
     """
-    lines = [(source, line) for source in texts for line in _lines_of_code(source.text)]
+    lines = [(source, line) for source in texts for line in lines_of_code(source.text)]
     found: list[Case] = []
     for one in rng.permutation(len(lines)).tolist() if 1 <= cases <= len(lines) else ():
         source, number = lines[one]
@@ -63,8 +63,11 @@ def draw_cases(texts: Sequence[SourceText], *, cases: int, rng: np.random.Genera
     raise UsageError(f"{cases} completions: these files have 1 to {len(found) or len(lines)} lines to complete")
 
 
-def _lines_of_code(text: str) -> Iterator[int]:
-    """Yield the numbers, from 0, of the lines that can be cut, with some in strings still among them."""
+def lines_of_code(text: str) -> Iterator[int]:
+    """Yield the numbers, from 0, of the lines behind the head of a file that can be cut: no blanks, no comments.
+
+    Lines within a string of several lines are still among them.
+    """
     seen = 0
     for number, line in enumerate(text.split("\n")):
         code = line.strip()

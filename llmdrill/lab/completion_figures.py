@@ -14,6 +14,7 @@ from llmdrill.lab.completion_cases import draw_cases, edit_similarity, is_exact
 from llmdrill.lab.completion_run import Bench, drive_policies
 from llmdrill.measurement import Figure
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from llmdrill.lab.completion_plan import SmallModelPlan
     from llmdrill.lab.completion_run import TypingRun
 
-MS_PER_S: Final = 1000.0
 TYPING_CONTEXT_TOKENS: Final = 256  # of the typing trace: the clock is scaled, so the prompt's size hardly matters
 SMALL_MODEL_NOTE: Final = (
     "small_model_ figures are of the embedded 8M model on files it never saw: they say whether prompt, stop and output"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,16 +14,14 @@ from llmdrill.lab.completion_plan import embedded_sha256
 from llmdrill.lab.load_decoder import find_model, load_decoder
 from llmdrill.lab.machine import resident_bytes, this_machine
 from llmdrill.lab.model_files import weight_files
-from llmdrill.measurement import Figure, Measurement, measurement_key
+from llmdrill.measurement import RANDOM_WEIGHTS_NOTE, Figure, Measurement, measurement_key
 from llmdrill.table import Table
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmdrill.lab.decoder import KvCache, Session
-
-RANDOM_WEIGHTS_NOTE: Final = "random weights: latency and memory only"
-MS_PER_S: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,9 @@ def measure_decoding(
         MissingExtraError, ModelFileError, UnknownNameError: As ``load_decoder`` says.
         UsageError: If prompt and output do not fit the model's context.
     """
-    started, machine = now(), this_machine()  # this imports torch, so that its own memory is not counted below
-    before = resident_bytes()
+    started = now()
+    load_decoder(shape="tiny")  # imports torch, so that its own memory is not counted below
+    machine, before = this_machine(), resident_bytes()
     decoder = load_decoder(config.model, shape=config.shape, precision=config.precision, seed=seed)
     loaded = resident_bytes()
     rng = np.random.default_rng(seed)

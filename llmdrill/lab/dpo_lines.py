@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from llmdrill.errors import UsageError
-from llmdrill.lab.completion_cases import SourceText
+from llmdrill.lab.completion_cases import SourceText, lines_of_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,7 +148,7 @@ def draw_tasks(
     Raises:
         UsageError: If the files have fewer such lines.
     """
-    places = [(at, line) for at, source in enumerate(texts) for line in _lines_of_code(source.text)]
+    places = [(at, line) for at, source in enumerate(texts) for line in _lines_of_words(source.text)]
     found: list[Task] = []
     for one in rng.permutation(len(places)):
         task = _task(texts[places[one][0]].text, places[one][1], tokenizer, context_tokens, rng)
@@ -159,11 +159,11 @@ def draw_tasks(
     raise UsageError(f"{tasks} prompts: these files have {len(found)} lines that can be verified")
 
 
-def _lines_of_code(text: str) -> list[int]:
-    """Return the numbers, from 0, of lines of several words that are no comment and begin with no string."""
+def _lines_of_words(text: str) -> list[int]:
+    """Return the numbers, from 0, of lines of code that have several words and begin with no string."""
     lines = text.split("\n")
-    long = (at for at in range(FEWEST_LINES_BEFORE, len(lines)) if len(lines[at].split()) > 1)
-    return [at for at in long if not lines[at].lstrip().startswith(("#", '"', "'"))]
+    late = (at for at in lines_of_code(text) if at >= FEWEST_LINES_BEFORE)
+    return [at for at in late if len(lines[at].split()) > 1 and not lines[at].lstrip().startswith(('"', "'"))]
 
 
 def _task(text: str, number: int, tokenizer: Tokenizer, context_tokens: int, rng: np.random.Generator) -> Task | None:

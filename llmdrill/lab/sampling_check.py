@@ -29,10 +29,14 @@ class Draws:
     Attributes:
         seen: How often each pair came.
         probabilities: Of each pair under plain sampling: that of the first, times that of the second after it.
+        judged: Drafted tokens that were accepted or rejected: without any, the pairs would prove nothing.
+        accepted: Of them.
     """
 
     seen: Mapping[tuple[int, int], int]
     probabilities: Mapping[tuple[int, int], float]
+    judged: int
+    accepted: int
 
 
 def draw_pairs(
@@ -55,12 +59,14 @@ def draw_pairs(
     rule = Sampled(PAIR_SAMPLING, rng)
     drafter = drafter_for(rule)
     seen: Counter[tuple[int, int]] = Counter()
+    judged = accepted = 0
     for _ in range(draws):
         session.cache.keep(len(text) - 1)
         drafter.start(text)
         made = speculate(session, text, drafter, rule, draft_tokens=PAIR, output_tokens=PAIR + 1)
         seen[made.tokens[0], made.tokens[1]] += 1
-    return Draws(seen, pair_probabilities(session, text))
+        judged, accepted = judged + made.judged, accepted + sum(made.accepted)
+    return Draws(seen, pair_probabilities(session, text), judged, accepted)
 
 
 def pair_probabilities(session: Session, text: list[int]) -> dict[tuple[int, int], float]:

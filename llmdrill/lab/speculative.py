@@ -39,15 +39,12 @@ class Drafter(Protocol):
 
     def start(self, tokens: Sequence[int]) -> None:
         """Begin a text."""
-        ...
 
     def draft(self, count: int) -> Draft:
         """Return at most ``count`` tokens that might come next."""
-        ...
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Go on with the text: the drafted tokens that were accepted, then one of the target's own."""
-        ...
 
 
 class NgramDrafter:
@@ -133,11 +130,9 @@ class Rule(Protocol):
 
     def pick(self, logits: Tensor) -> Picked:
         """Return the token that follows logits (V,)."""
-        ...
 
     def judge(self, draft: Draft, logits: Tensor) -> list[int]:
         """Return the accepted part of a draft of T tokens, then one more, from the target's logits (T + 1, V)."""
-        ...
 
 
 class Greedy:

@@ -43,6 +43,7 @@ DrafterName = Literal["draft_model", "ngram"]
 CANDIDATE_TOKENS: Final = 32  # that each engine decodes before the fastest is chosen
 PASSES_READ: Final = 8  # passes of each length in a round
 PAIR_PROMPT_TOKENS: Final = 32  # before the pairs of the chi-square test: a short text is read a thousand times over
+PAIR_BEGUN_TOKENS: Final = 12  # of them once more: in a text that repeats nothing, n-gram lookup has nothing to draft
 SAMPLING: Final = Sampling(temperature=1.0, top_k=50)
 
 
@@ -280,8 +281,9 @@ class _Bench:
 
     def draw(self, case: Case) -> dict[DrafterName, Draws]:
         """Draw pairs of tokens with each drafter, and work out what plain sampling gives."""
-        short = Case(case.setting, case.path, case.prompt[:PAIR_PROMPT_TOKENS])
-        session, text = _read_prompt(self._target, short, self._options)
+        text = [*case.prompt[:PAIR_PROMPT_TOKENS], *case.prompt[:PAIR_BEGUN_TOKENS]]  # so that lookup drafts as well
+        session = self._target.start(sequences=1, capacity_tokens=self._options.room_tokens)
+        session.prefill([text[:-1]])
 
         def drafter_of(name: DrafterName) -> Callable[[Rule], Drafter]:
             return lambda rule: self._drafter(name, rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmdrill.errors import MissingExtraError, ModelFileError, UsageError
+from llmdrill.lab.byte_letters import byte_of_letter
 from llmdrill.lab.embedded import embedded_tokenizer
 from llmdrill.lab.load_decoder import find_model
 from llmdrill.lab.model_files import embedded_file, read_config
@@ -33,15 +34,12 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text; what looks like a special token in it is only text."""
-        ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens; bytes that are not whole characters become U+FFFD."""
-        ...
 
     def token_bytes(self, token: int) -> bytes | None:
         """Return the bytes a token stands for; None where it has none of its own, such as a special token."""
-        ...
 
 
 class EmbeddedTokenizer:
@@ -129,17 +127,3 @@ def _end_of_text(folder: Path) -> int | None:
     named: Any = read_config(folder).get("eos_token_id")
     first = named[0] if isinstance(named, list) and named else named
     return first if isinstance(first, int) else None
-
-
-def byte_of_letter() -> dict[str, int]:
-    """Return the byte that each letter of a byte-level tokenizer stands for: printable ones for themselves.
-
-    Source:
-        openai/gpt-2, src/encoder.py, bytes_to_unicode.
-
-    >>> byte_of_letter()["A"], byte_of_letter()["Ġ"]
-    (65, 32)
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from llmdrill.errors import UsageError
+from llmdrill.units import MS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmdrill.lab.completion import Completer
-
-
-MS_PER_S: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)

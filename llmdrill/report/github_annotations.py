@@ -83,12 +83,14 @@ def _file(one: FileCheck) -> Iterator[Annotation]:
         yield Annotation("notice", f"{len(passed)} pass", ", ".join(passed), one.file, 1, 1)
 
 
-def estimate_annotations(file: DesignFile, found: Estimate) -> Iterator[Annotation]:
-    """Yield a notice with the totals, one at the bottleneck, and a warning at a stage that cannot be estimated."""
+def estimate_annotations(file: DesignFile, found: Estimate, *, notes: Iterable[str] = ()) -> Iterator[Annotation]:
+    """Yield the totals, the bottleneck, and a warning for each note and each stage that cannot be estimated."""
     path = str(file.path)
     totals = "\n".join(f"{name}: {value}" for name, value in total_texts(found))
     top = file.located.mistake(("stages",), "")
     yield Annotation("notice", "llmdrill estimate", totals, path, top.line, top.column)
+    for note in notes:
+        yield Annotation("warning", "llmdrill estimate", note, path, top.line, top.column)
     for stage in found.stages:
         place = file.located.mistake(("stages", stage.name), "")
         if stage.over_capacity or stage.usd_per_request is None:

@@ -124,14 +124,14 @@ def _figures(verdict: Verdict) -> str:
     return "\n".join([f"limit {limit}", *told, *([verdict.why] if verdict.result == "pass" else [])])
 
 
-def estimate_suite(file: DesignFile, found: Estimate) -> Suite:
+def estimate_suite(file: DesignFile, found: Estimate, *, notes: Iterable[str] = ()) -> Suite:
     """Return the estimate: totals as properties, a testcase per stage; one whose figures are unknown is skipped."""
     cases = []
     for stage in found.stages:
         unknown = stage.over_capacity or ("; ".join(stage.notes) if stage.usd_per_request is None else "")
         outcome: Outcome = "skipped" if unknown else "passed"
         cases.append(Case(f"{stage.name} ({stage.kind})", outcome, message=unknown, output=stage_text(stage)))
-    return Suite(str(file.path), tuple(cases), total_texts(found))
+    return Suite(str(file.path), tuple(cases), (*total_texts(found), *_notes(notes)))
 
 
 def diff_suite(diff: Diff) -> Suite:

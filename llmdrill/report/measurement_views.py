@@ -22,6 +22,8 @@ _SUFFIXES: Final = (
     ("_usd", format_usd),
     ("_share", format_share),
     ("_rate", format_share),
+    ("mape", format_share),
+    ("_ape", format_share),
 )
 _RATES: Final[tuple[tuple[str, Dimension], ...]] = (("_bytes_per_s", "bytes_per_second"), ("_flops_per_s", "flops"))
 _NO_MULTIPLES: Final = ("exponent", "difference")
@@ -39,6 +41,8 @@ def figure_text(name: str, value: float | None) -> str:
     ('250 ms', '0.851', '715')
     >>> figure_text("bandwidth_bytes_per_s", 2.01e10), figure_text("peak_flops_per_s", 1.29e10)
     ('20.1 GB/s', '12.9 GFLOP/s')
+    >>> figure_text("mape", 0.0712), figure_text("median_ape", 0.05)
+    ('7.12%', '5%')
     >>> figure_text("tpot_p50_ms", 12.5), figure_text("ttft_p50_ms", 1761.3), figure_text("loss_nats", 0.01234)
     ('12.5 ms', '1,760 ms', '0.01234')
     """

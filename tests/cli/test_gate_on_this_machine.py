@@ -56,6 +56,14 @@ def test_every_format_says_which_profile_of_which_machine_it_rests_on(call: Call
     assert f"file={local}" in warnings[0]
 
 
+@pytest.mark.parametrize("format_", ["text", "markdown", "json", "junit", "github"])
+def test_every_format_of_an_estimate_names_the_profile_too(call: Call, local: Path, format_: str) -> None:
+    keep_profile(PROFILE)
+    ran = call("estimate", local, *FEW, "--format", format_)
+    assert ran.status == 0
+    assert LABEL in " ".join(ran.out.replace("%3A", ":").replace("%2C", ",").split())
+
+
 def test_a_design_that_does_not_run_here_says_nothing_of_this_machine(call: Call) -> None:
     keep_profile(PROFILE)
     assert call("check", RENTED, *FEW, "--json").json["notes"] == []
@@ -90,6 +98,18 @@ def test_sequences_on_this_machine_are_counted_with_the_cache_that_its_engine_ke
         grown = held("--precision", precision, output=32) - held("--precision", precision)
         assert grown == 16 * 2 * layers * kv_heads * head_dim * 4
     assert held("--precision", "int8", "--kv-dtype", "fp32") == held("--precision", "int8")
+
+
+def test_weights_on_this_machine_are_counted_in_both_engines(call: Call) -> None:
+    keep_profile(PROFILE)
+    words = ("--model", "smollm2-135m", "--on", "local", "--input", 64, "--output", 16)
+    held = {
+        name: call("calc", "latency", *words, "--precision", name, "--json").json["memory_bytes"]
+        for name in ("int8", "fp32")
+    }
+    weights = 134_515_008
+    assert 4 * weights < held["fp32"] < 5 * weights  # torch reads prompts and decodes: one copy
+    assert 5 * weights < held["int8"] < 6.5 * weights  # torch reads prompts in fp32, the native step decodes
 
 
 def test_a_cache_that_no_engine_here_keeps_is_refused(call: Call) -> None:

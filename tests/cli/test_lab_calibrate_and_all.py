@@ -54,6 +54,17 @@ def test_the_command_runs_named_experiments_goes_on_and_exits_1_where_one_failed
     assert json.loads((tmp_path / "prefix.json").read_text(encoding="utf-8"))["schema"] == "llmdrill/lab-run@1"
 
 
+@pytest.mark.lab
+def test_running_one_experiment_leaves_the_others_in_the_report(call: Call, tmp_path: Path) -> None:
+    kept = {"schema": "llmdrill/lab-run@1", "key": "of another day", "seconds": 1.0, "markdown": "## Cached\n"}
+    (tmp_path / "kv.json").write_text(json.dumps({**kept, "experiment": {"meaning": ["One.", "Two."]}}))
+    ran = call("lab", "all", "--quick", "--only", "prefix", "--out", tmp_path)
+    assert "beside 1 that were there before" in " ".join(ran.out.split())
+    report = (tmp_path / REPORT).read_text(encoding="utf-8")
+    assert report.index("| kv | older |") < report.index("| prefix | done |")
+    assert report.index("## Cached") < report.index("## Prefix caching")
+
+
 def test_names_that_are_no_experiments_are_refused(call: Call, tmp_path: Path) -> None:
     unknown = call("lab", "all", "--only", "prefx", "--out", tmp_path)
     assert (unknown.status, "did you mean prefix" in unknown.err) == (2, True)

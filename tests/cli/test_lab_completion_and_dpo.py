@@ -69,6 +69,8 @@ def test_dpo_trains_the_model_of_a_folder_and_says_that_it_may_have_seen_the_fil
     assert ran.status == 0
     assert ran.json["model"] == str(tmp_path)
     assert any("may have seen both" in note for note in ran.json["notes"])
+    kept_to = ("exact_share", "empty_share", "mean_tokens")
+    assert {f"{name}_{what}" for name in ("before", "dpo", "reward") for what in kept_to} <= set(ran.json)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,8 @@ def test_dpo_trains_the_model_of_a_folder_and_says_that_it_may_have_seen_the_fil
         (("completion", "--model", "/nonexistent"), "neither a model folder nor in the Hugging Face cache"),
         (("dpo", "--betas", "0"), "--betas must be above zero"),
         (("dpo", "--model", "/nonexistent"), "neither a model folder nor in the Hugging Face cache"),
+        (("dpo", "--prompts", "100000"), "--prompts is at most 2000"),
+        (("dpo", "--held-out-prompts", "100k"), "--held-out-prompts is at most 2000"),
         (("dpo", "--betas", ","), "--betas is a list such as"),
         (("dpo", "--verifier", "guess"), "is not one of 'names', 'parses', 'sums'"),
     ],

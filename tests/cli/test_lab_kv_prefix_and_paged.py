@@ -62,7 +62,8 @@ def test_paged_gives_waste_sharing_copies_and_preemptions(call: Call) -> None:
         (("prefix", "--tokens", 3000), "a prompt of 3000 tokens: this model has 2048"),
         (("paged", "--longest", 4000), "--longest 4000: this model has 2048 positions"),
         (("paged", "--block", 300), "--block 300: no request is longer than --longest 256"),
-        (("paged", "--pool", 100), "a pool of 96 tokens has no room for one request of 256: raise --pool"),
+        (("paged", "--pool", 100), "--pool 100 is cut into blocks of 16 tokens, and 6 whole ones have no room for"),
+        (("paged", "--pool", 1), "and 0 whole ones have no room for one request of 256: raise --pool, or lower"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line(call: Call, words: tuple[object, ...], why: str) -> None:

@@ -17,6 +17,7 @@ from llmdrill.catalog.serving_constants import Band
 from llmdrill.errors import UsageError
 from llmdrill.estimate.local_fit import TimedPass, band_of, fit_costs, left_out_ratios, predicted_s
 from llmdrill.estimate.local_serving import LocalPass, pass_s, pass_terms
+from llmdrill.estimate.quantization import checkpoint_bytes
 from llmdrill.estimate.serving import serving_estimate
 from llmdrill.measurement import Machine
 
@@ -195,3 +196,16 @@ def test_a_sum_is_shown_part_by_part_and_adds_up() -> None:
     named = [float(part.split()[-2]) for part in parts.split(" + ")]
     assert math.isclose(sum(named), float(total.split()[0]), rel_tol=0.02)
     assert np.isclose(shown.value * 1e3, float(total.split()[0]), rtol=0.01)
+
+
+@pytest.mark.parametrize(("precision", "engine", "bytes_each"), [("int8", "native", 4), ("fp32", "torch", 0)])
+def test_memory_counts_the_weights_that_prompts_are_read_with_beside_those_that_decode(
+    precision: str, engine: str, bytes_each: float
+) -> None:
+    known = (costs("torch", "fp32", READ), costs(engine, precision, STEP))[: 1 + (engine == "native")]
+    keep_profile(dataclasses.replace(PROFILE, costs=known))
+    here, small = local_accelerator(), find_model("smollm2-135m")
+    found = serving_estimate(small, here, batch=1, input_tokens=10, output_tokens=10, precision=precision)
+    alone = checkpoint_bytes(small, weight_format=precision)
+    assert here.prompt_bytes_per_weight(precision) == bytes_each
+    assert found.weights_bytes == pytest.approx(alone + bytes_each * (small.parameters or 0))

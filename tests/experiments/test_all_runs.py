@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmdrill.errors import InterruptedByPersonError, UsageError
-from llmdrill.experiments.all_runs import Ran, run_all, write_report
+from llmdrill.experiments.all_runs import Ran, kept_runs, run_all, write_report
 from llmdrill.experiments.result import Experiment, Finding, Protocol
 from llmdrill.measurement import Machine
 
@@ -96,6 +96,18 @@ def test_the_report_has_a_summary_and_every_section(tmp_path: Path) -> None:
     assert "| b | failed |" in text
     assert "why \\| not" in text
     assert text.endswith("## a\n")
+
+
+def test_what_other_runs_left_in_the_folder_is_found_again_and_told_apart(tmp_path: Path) -> None:
+    ran: list[str] = []
+    run(tmp_path, {"a": counting("a", ran)})
+    run(tmp_path, {"b": counting("b", ran)}, conditions={"seed": 1})
+    (tmp_path / "c.json").write_text("{}", encoding="utf-8")
+    found = kept_runs("abcd", folder=tmp_path, conditions={"seed": 0}, machine=MACHINE)
+    assert [(one.name, one.state) for one in found] == [("a", "kept"), ("b", "older")]
+    text = write_report(found, folder=tmp_path, title="Title").read_text(encoding="utf-8")
+    assert "| b | older |" in text
+    assert text.endswith("## a\n\n## b\n")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.estimate.batching import ratio_in_order  # noqa: E402
-from llmdrill.experiments.batching import Ceiling, measure_batching  # noqa: E402
+from llmdrill.experiments.batching import Ceiling, _queue_meaning, _steps_meaning, measure_batching  # noqa: E402
 from llmdrill.experiments.result import Experiment, experiment_json  # noqa: E402
 from llmdrill.lab.batching_run import BatchingOptions, Lengths, draw_queue  # noqa: E402
 from llmdrill.lab.decoder import random_decoder  # noqa: E402
@@ -79,6 +80,40 @@ def test_json_bears_what_scripts_read(found: Experiment) -> None:
     assert [row["schedule"] for row in shown["queue"]] == ["static", "continuous", "alone"]
     assert len(shown["meaning"]) == 2
     assert "random weights: latency and memory only" in shown["notes"]
+
+
+def test_every_figure_says_what_it_is_and_every_prediction_how_it_came_about(found: Experiment) -> None:
+    for one in found.findings:
+        assert one.note, one.name
+        assert bool(one.formula) == (one.predicted is not None), one.name
+    assert experiment_json(found)["spread"] == {}  # of one round
+
+
+@pytest.mark.parametrize(
+    ("gain", "says"),
+    [
+        (4.4, "a step of all took no longer than a step of one"),
+        (3.6, "a step of all took 1.11 times as long as a step of one, because the weights are read once for all"),
+        (2.0, "not 4 times: a step of all took 2 times as long as a step of one, because each adds arithmetic"),
+    ],
+)
+def test_what_batching_gains_is_explained_by_how_much_longer_a_step_took(gain: float, says: str) -> None:
+    runner = SimpleNamespace(name="any")
+    steps = SimpleNamespace(
+        slots=4, fastest=runner, best_gain=runner, tokens_per_s=lambda *_: 100.0, gains=lambda _: [gain]
+    )
+    assert says in _steps_meaning(steps)  # type: ignore[arg-type] # the parts that it reads
+
+
+@pytest.mark.parametrize(
+    ("ratio", "says"),
+    [(1.5, "the queue was done 1.5 times as fast (2 times if prompts were free"), (0.9, "one by one took 25% of it")],
+)
+def test_what_continuous_batching_gains_is_told_by_the_clock(ratio: float, says: str) -> None:
+    ran = (SimpleNamespace(wasted_slots_share=0.5, prefill_s=1.0, seconds=4.0),)
+    run = SimpleNamespace(static=ran, continuous=ran)
+    told = _queue_meaning(SimpleNamespace(ratios=[ratio], run=run, predicted_ratio=2.0))  # type: ignore[arg-type]
+    assert says in told
 
 
 def test_lengths_keep_to_their_ends_and_their_median() -> None:

@@ -150,6 +150,8 @@ def test_a_run_of_which_nothing_came_in_time_or_right_is_told_as_that() -> None:
     found = {one.name: one for one in (*completion._latency(run), *completion._typing(none, seed=0))}
     assert found["keystroke_to_text_p50_ms"].measured is None
     assert (found["within_300ms_share"].measured, found["within_300ms_share"].low) == (0.0, 0.0)
+    assert all(bool(one.formula) == (one.predicted is not None) and one.note for one in found.values())
+    assert sum("read in this very run" in note for note in completion._notes(run)) == 1
 
 
 def test_a_run_of_which_all_came_right_and_at_once_is_told_as_that() -> None:

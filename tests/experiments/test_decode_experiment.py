@@ -105,12 +105,26 @@ def test_the_pieces_shown_are_the_prompt_and_the_text_goes_on_as_greedy_generati
 def test_what_bounds_a_step_is_said_by_how_near_it_comes_to_plain_reading(
     share: float, says: str, prompt_s: float, tells: str
 ) -> None:
-    rounds = SimpleNamespace(requests=(SimpleNamespace(tpot_s=0.01),), prompt_test_s=(prompt_s,))
-    options = DecodeOptions(prompt_test_tokens=10)
-    run = SimpleNamespace(rounds=rounds, options=options, step_bytes=1000)
-    first, second = _meaning(run, used_share=share)  # type: ignore[arg-type] # the parts that it reads
+    first, second = meaning(share, prompt_s=prompt_s)
     assert says in first
     assert tells in second
+
+
+def meaning(share: float, *, prompt_s: float = 1.0, bandwidths: tuple[float, ...] = (1e9, 1e9)) -> tuple[str, str]:
+    rounds = SimpleNamespace(
+        requests=(SimpleNamespace(tpot_s=0.01),), prompt_test_s=(prompt_s,), bandwidth_bytes_per_s=bandwidths
+    )
+    run = SimpleNamespace(rounds=rounds, options=DecodeOptions(prompt_test_tokens=10), step_bytes=1000)
+    return _meaning(run, used_share=share)  # type: ignore[arg-type] # the parts that it reads
+
+
+def test_a_share_of_a_bandwidth_that_spreads_is_called_rough_and_explains_nothing() -> None:
+    first, _ = meaning(0.9, bandwidths=(4e9, 5e9, 20e9, 22e9))
+    assert "ran at 4 GB/s to 22 GB/s" in first
+    assert "rough" in first
+    assert "memory bounds" not in first
+    steady, _ = meaning(0.9, bandwidths=(20e9, 20e9, 21e9, 21e9, 5e9))  # one reading that was disturbed
+    assert "memory bounds" in steady
 
 
 def split_literals(line: str) -> list[str]:
@@ -136,6 +150,13 @@ def test_the_json_has_the_keys_that_scripts_rely_on() -> None:
     assert found["weights_matter"] == []
     assert [row["step"] for row in found["cycle"]] == [1, 2, 3, 4]
     assert len(found["meaning"]) == 2
+    assert found["spread"] == {}  # one round has none
+
+
+def test_every_prediction_has_its_formula_and_every_timed_figure_says_what_it_is() -> None:
+    for one in measured(shape="tiny").findings:
+        assert bool(one.formula) == (one.predicted is not None), one.name
+        assert one.note, one.name
 
 
 @pytest.mark.parametrize("changed", [{"prompt": "x", "shape": "tiny"}, {"prompt": ""}, {"prompt": "x " * 2000}])

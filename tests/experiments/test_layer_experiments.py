@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.experiments.attention import AttentionOptions, measure_attention  # noqa: E402
 from llmdrill.experiments.attention import _positions_meaning as positions_meaning  # noqa: E402
-from llmdrill.experiments.growth import crossing, fitted_exponent  # noqa: E402
+from llmdrill.experiments.growth import crossing, fitted_exponent, why_no_exponent  # noqa: E402
 from llmdrill.experiments.moe import MoeOptions, measure_moe  # noqa: E402
 from llmdrill.experiments.moe import _routing_meaning as routing_meaning  # noqa: E402
 from llmdrill.experiments.moe import _work_meaning as work_meaning  # noqa: E402
@@ -45,7 +45,7 @@ def test_attention_sets_torch_beside_the_calculator() -> None:
 
 def test_norm_sets_gradients_beside_the_theorem() -> None:
     options = NormOptions(layers=2, width=16, steps=2, warm_up_steps=1, sequences=2, tokens=8, seeds=1, depths=(2, 4))
-    found = whole(measure_norm(options), tables={"gradient_by_depth", "layers", "loss"})
+    found = whole(measure_norm(options), tables={"gradient_by_depth", "layers", "gradients_after_training", "loss"})
     assert found["predicted"]["pre_gradient_exponent_ratio"] == pytest.approx(-0.5)
     assert found["predicted"]["post_gradient_exponent_ratio"] == pytest.approx(0)
     assert [row["lemma_high"] for row in found["layers"]] == [2.5, 4.0]
@@ -55,7 +55,7 @@ def test_norm_sets_gradients_beside_the_theorem() -> None:
 def test_moe_counts_what_the_closed_forms_predict() -> None:
     options = MoeOptions(width=16, hidden=16, experts=4, most_tokens=4, steps=1, repeats=1)
     found = whole(measure_moe(options), tables={"time", "experts_read", "loads"})
-    for name in ("experts_flops", "dense_same_flops_flops", "dense_same_parameters_flops", "one_token_read_bytes"):
+    for name in ("experts_flops", "narrow_dense_flops", "wide_dense_flops", "one_token_read_bytes"):
         assert found[name] == found["predicted"][name]
     assert len(found["loads"]) == 2 * 4
     assert [row["predicted_share"] for row in found["experts_read"]] == [0.5, 0.75, 0.9375]
@@ -70,6 +70,13 @@ def test_ssm_reads_the_bytes_that_the_closed_forms_predict() -> None:
         assert found[name] == found["predicted"][name]
     assert found["notes"][0] == "random weights: latency and memory only"
     assert [row["cache_bytes"] for row in found["decode"]] == [row["cache_formula_bytes"] for row in found["decode"]]
+    assert found["attention_exponent_ratio"] is None
+
+
+@pytest.mark.parametrize(("sizes", "said"), [([], "unknown here"), ([1024], "unknown here"), ([1024, 2048], "")])
+def test_a_power_that_two_lengths_do_not_give_is_unknown_for_a_reason(sizes: list[int], said: str) -> None:
+    assert said in why_no_exponent(sizes, 1024)
+    assert bool(why_no_exponent(sizes, 1024)) == (fitted_exponent(sizes, sizes) is None)
 
 
 def whole(experiment: Experiment, *, tables: set[str]) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def test_the_sentences_on_adapters_hold_for_more_bytes_and_for_losses_that_rise(
     adapters: int, share: str, change: float
 ) -> None:
     first, second = lora_meaning(adapted(adapters=adapters, change=change))
-    assert f"change the loss in the new style by {change:+.3f} nats a token" in first
-    assert "in the prompt by +0.500" in first
-    assert f"changes by {-change:+.3f} with adapters" in second
+    new, old = ("falls", "rises") if change < 0 else ("rises", "falls")
+    assert f"the loss in the new style {new} by 0.400 nats a token, with all weights it {new} by 0.400" in first
+    assert "in the prompt it rises by 0.500" in first
+    assert f"it {old} by 0.400 with adapters and {old} by 0.400 with all weights" in second
     assert f"the adapters' gradients and optimizer state take {share}" in second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ torch = pytest.importorskip("torch")
 from llmdrill.errors import UsageError  # noqa: E402
 from llmdrill.estimate.speculative import speculative_speedup  # noqa: E402
 from llmdrill.experiments.result import Experiment, experiment_json  # noqa: E402
-from llmdrill.experiments.speculative import Costs, measure_speculative  # noqa: E402
+from llmdrill.experiments.speculative import Costs, _tested, measure_speculative  # noqa: E402
+from llmdrill.lab.sampling_check import Draws  # noqa: E402
 from llmdrill.lab.speculative import Continuation  # noqa: E402
 from llmdrill.lab.speculative_run import SpeculativeOptions, SpeculativeRun  # noqa: E402
 from llmdrill.lab.speculative_tally import Seconds, Tally  # noqa: E402
@@ -53,8 +55,27 @@ def test_sampled_pairs_were_all_possible_ones(found: Experiment) -> None:
         tested = found.finding(f"sampled_{drafter}_chi_square_p_share")
         assert tested is not None
         assert tested.measured is not None
-        assert tested.measured > 1e-6
+        assert tested.measured > 1e-6  # and not None, which it is where no draft was judged
         assert tested.n == 100
+
+
+def test_pairs_that_no_draft_had_a_part_in_prove_nothing() -> None:
+    without = Draws({(1, 2): 100}, {(1, 2): 1.0}, judged=0, accepted=0)
+    assert _tested(without) is None
+    tested = _tested(replace(without, judged=7))
+    assert tested is not None
+    assert tested.p_share == 1
+
+
+def test_the_headline_figures_are_few_and_each_says_what_it_is(found: Experiment) -> None:
+    assert len(found.findings) <= 12
+    for one in found.findings:
+        assert one.note, one.name
+        assert bool(one.formula) == (one.predicted is not None), one.name
+        assert "1 tokens" not in one.note
+    rows = experiment_json(found)["at_the_best_length"]
+    assert [row["setting"] for row in rows] == ["continue", "rewrite", "sampled"] * 2
+    assert all(row["tokens_per_pass"] >= 1 for row in rows)
 
 
 def test_json_bears_what_scripts_read(found: Experiment) -> None:

@@ -114,6 +114,12 @@ def test_average_precision_and_f1_equal_those_of_scikit_learn(rows: list[tuple[i
 # --- intervals ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n", [1, 3, 6, 24, 28])
+def test_the_interval_of_none_and_of_all_begins_and_ends_with_them_exactly(n: int) -> None:
+    assert wilson_interval(successes=0, n=n).low == 0
+    assert wilson_interval(successes=n, n=n).high == 1
+
+
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 3), (37, 80), (99, 100), (20, 20)])
 def test_the_wilson_interval_equals_that_of_scipy(successes: int, n: int) -> None:
     stats = pytest.importorskip("scipy.stats")

@@ -12,10 +12,11 @@ import pytest
 
 from llmdrill.errors import ModelFileError, UsageError
 from llmdrill.lab import model_files
+from llmdrill.lab.byte_letters import byte_of_letter
 from llmdrill.lab.held_out import held_out_sums, held_out_texts
 from llmdrill.lab.model_files import EMBEDDED, SUMS_FILE, embedded_file, embedded_folder
 from llmdrill.lab.room import available_bytes
-from llmdrill.lab.tokenizer import byte_of_letter, load_tokenizer
+from llmdrill.lab.tokenizer import load_tokenizer
 
 torch = pytest.importorskip("torch")
 tokenizers = pytest.importorskip("tokenizers")

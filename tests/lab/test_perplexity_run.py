@@ -15,8 +15,8 @@ tokenizers = pytest.importorskip("tokenizers")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from llmdrill.errors import UsageError  # noqa: E402
+from llmdrill.lab.byte_letters import byte_of_letter  # noqa: E402
 from llmdrill.lab.perplexity_run import Passage, held_out_passages, score_passages  # noqa: E402
-from llmdrill.lab.tokenizer import byte_of_letter  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path

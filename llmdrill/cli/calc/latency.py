@@ -228,6 +228,7 @@ def _lines(
 
 def _shortage(record: ModelRecord, accelerator: Accelerator, found: ServingEstimate) -> str:
     """Return what one sequence needs and what would hold it."""
+    from llmdrill.catalog.load import LOCAL
     from llmdrill.estimate.memory import USABLE_MEMORY_SHARE
     from llmdrill.estimate.placement import Demand, fewest_devices
 
@@ -237,6 +238,8 @@ def _shortage(record: ModelRecord, accelerator: Accelerator, found: ServingEstim
     demand = Demand(found.weights_bytes, load.input_tokens + load.output_tokens, 1.0, load.cache_bytes_per_value)
     least = fewest_devices(record, demand, memory_bytes=accelerator.memory_bytes)
     remedy = "" if least is None else f"; the fewest that hold one: {least.devices} × {accelerator.name}"
+    if accelerator.name == LOCAL:
+        remedy = f": '{LOCAL}' is one machine"
     return f"does not fit: weights, activations and the room for one sequence take {needed} of {held}{remedy}"
 
 

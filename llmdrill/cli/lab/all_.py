@@ -50,23 +50,24 @@ def all_(
     """Every experiment as one report that can be resumed."""
     shown, names = shown_as(format_, json=json), _names(only)
     use_threads(threads)
-    from llmdrill.experiments.all_runs import run_all, write_report
+    from llmdrill.experiments.all_runs import kept_runs, run_all, write_report
     from llmdrill.lab.machine import this_machine
 
     say = progress_line()
     ran: list[Ran] = []
     runs = {name: functools.partial(_run, name, quick=quick, seed=seed, say=say) for name in names}
-    conditions = {"quick": quick, "seed": seed}
+    under: dict[str, Any] = {"conditions": {"quick": quick, "seed": seed}, "machine": this_machine()}
+    before = kept_runs(_names(None), folder=out, **under)
     try:
-        for one in run_all(runs, folder=out, conditions=conditions, machine=this_machine(), render=_section, say=say):
+        for one in run_all(runs, folder=out, render=_section, say=say, **under):
             ran.append(one)
-            write_report(tuple(ran), folder=out, title=TITLE)
+            write_report(_in_order((*ran, *_others(before, ran))), folder=out, title=TITLE)
     except InterruptedByPersonError as error:
         say_nothing_more()
         again = f"the same command goes on after the {len(ran)} of {len(names)} that {out} holds"
         raise InterruptedByPersonError(f"interrupted: {again}") from error
     say_nothing_more()
-    _show(ran, out, shown, plain=plain)
+    _show(ran, _others(before, ran), out, shown, plain=plain)
     if any(one.failed for one in ran):
         raise typer.Exit(EXIT_NO)
 
@@ -90,12 +91,23 @@ def _names(only: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked)
 
 
+def _others(before: Iterable[Ran], ran: Iterable[Ran]) -> tuple[Ran, ...]:
+    """Return what earlier runs left of experiments that this one has not come to: the report keeps them."""
+    done = {one.name for one in ran}
+    return tuple(one for one in before if one.name not in done)
+
+
+def _in_order(ran: Iterable[Ran]) -> tuple[Ran, ...]:
+    return tuple(sorted(ran, key=lambda one: list(EXPERIMENTS).index(one.name)))
+
+
 def _run(name: str, *, quick: bool, seed: int, say: Callable[[str], None]) -> Experiment:
     """Run one experiment with its defaults, quickly where it can be."""
-    experiment = getattr(import_module(f"llmdrill.cli.lab.{name}"), name)
-    given = {"seed": seed, "say": lambda text: say(f"{name}: {text}"), "quick": quick}
+    function = name.replace("-", "_")
+    experiment = getattr(import_module(f"llmdrill.cli.lab.{function}"), function)
+    told = {"seed": seed, "quick": quick, **dict.fromkeys(("say", "tell"), lambda text: say(f"{name}: {text}"))}
     wanted = inspect.signature(experiment).parameters
-    found: Experiment = experiment(**{key: value for key, value in given.items() if key in wanted})
+    found: Experiment = experiment(**{key: value for key, value in told.items() if key in wanted})
     return found
 
 
@@ -106,7 +118,7 @@ def _section(found: Experiment) -> str:
     return to_markdown(experiment_view(found, level=2))
 
 
-def _show(ran: list[Ran], out: Path, shown: Shown, *, plain: bool) -> None:
+def _show(ran: list[Ran], others: tuple[Ran, ...], out: Path, shown: Shown, *, plain: bool) -> None:
     from llmdrill.cli.gate import print_blocks
     from llmdrill.cli.show import emit_json
     from llmdrill.experiments.all_runs import REPORT
@@ -116,9 +128,9 @@ def _show(ran: list[Ran], out: Path, shown: Shown, *, plain: bool) -> None:
     if shown == "json":
         emit_json(_json(ran, report))
     elif shown == "markdown":
-        sys.stdout.write(to_markdown(_view(ran, report)))
+        sys.stdout.write(to_markdown(_view(ran, others, report)))
     else:
-        print_blocks(_view(ran, report), plain=plain)
+        print_blocks(_view(ran, others, report), plain=plain)
 
 
 def _json(ran: list[Ran], report: Path) -> dict[str, Any]:
@@ -132,12 +144,13 @@ def _json(ran: list[Ran], report: Path) -> dict[str, Any]:
     }
 
 
-def _view(ran: list[Ran], report: Path) -> Blocks:
+def _view(ran: list[Ran], others: tuple[Ran, ...], report: Path) -> Blocks:
     from llmdrill.report.blocks import Bullets, Grid, Heading, Text
 
     failed = sum(bool(one.failed) for one in ran)
     rows = tuple((one.name, one.state, f"{one.seconds:.1f}") for one in ran)
     count = f"{len(ran) - failed} of {len(ran)} experiments are in {report}"
+    count += f", beside {len(others)} that were there before" if others else ""
     again = f"; {failed} failed: the same command tries them again" if failed else ""
     grid = Grid(("experiment", "state", ">seconds"), rows, "Experiments")
     found = Bullets(tuple(f"{one.name}: {one.meaning}" for one in ran))

@@ -10,6 +10,7 @@ import typer
 from llmdrill.cli.calc.options import quantity, whole
 from llmdrill.cli.lab.options import ModelOption, QuickOption  # noqa: TC001
 from llmdrill.experiments.result import Experiment  # noqa: TC001
+from llmdrill.units import MS_PER_S
 
 Lines = Annotated[str, typer.Option(help="Lines to complete, drawn from the held-out files.")]
 Context = Annotated[str, typer.Option(help="Tokens of a prompt, at most.")]
@@ -46,9 +47,9 @@ def completion(
 
     trace = TypingTrace(
         keystrokes=_at_most(12 if quick else None, whole("keystrokes", keystrokes)),
-        interval_p50_ms=1000 * quantity("interval", interval, "seconds"),
+        interval_p50_ms=MS_PER_S * quantity("interval", interval, "seconds"),
         interval_sigma=interval_sigma,
-        debounce_ms=1000 * quantity("debounce", debounce, "seconds", zero=True),
+        debounce_ms=MS_PER_S * quantity("debounce", debounce, "seconds", zero=True),
     )
     options = CompletionOptions(
         model=model,

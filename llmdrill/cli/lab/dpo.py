@@ -14,7 +14,7 @@ from llmdrill.experiments.result import Experiment  # noqa: TC001
 
 Judge = Literal["names", "parses", "sums"]
 MOST_EACH = 64
-MOST_PROMPTS = 1_000_000  # more than there are lines, so that the refusal names their number
+MOST_PROMPTS = 2000  # 400 already took two to four minutes, and time grows with their number
 
 
 def dpo(
@@ -46,8 +46,8 @@ def dpo(
     sweep = _betas(betas)
     options = DpoOptions(
         verifier=verifier,
-        prompts=min(12 if quick else MOST_PROMPTS, whole("prompts", prompts)),
-        held_out_prompts=min(8 if quick else MOST_PROMPTS, whole("held-out-prompts", held_out_prompts)),
+        prompts=_prompts("prompts", prompts, most=12 if quick else MOST_PROMPTS),
+        held_out_prompts=_prompts("held-out-prompts", held_out_prompts, most=8 if quick else MOST_PROMPTS),
         each=min(each, 4) if quick else each,
         betas=sweep[:1] if quick else sweep,
         epochs=1 if quick else epochs,
@@ -60,6 +60,20 @@ def dpo(
         model=model,
     )
     return measure_dpo(options, seed=seed, say=say)
+
+
+def _prompts(name: str, text: str, *, most: int) -> int:
+    """Return how many prompts to draw: as many as asked for, or ``most`` in a quick run.
+
+    Raises:
+        UsageError: If it is no whole number, or more than a person would wait for.
+    """
+    wanted = whole(name, text)
+    if wanted > MOST_PROMPTS:
+        raise UsageError(
+            f"--{name} is at most {MOST_PROMPTS}: every one is completed, trained on and judged; got {text}"
+        )
+    return min(wanted, most)
 
 
 def _betas(text: str) -> tuple[float, ...]:

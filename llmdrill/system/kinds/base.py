@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
@@ -168,9 +169,9 @@ class StageBase(FileModel):
             raise ValueError("a timeout of 0 s lets nothing through; leave it out for none")
         return self
 
+    @abstractmethod
     def latency(self, at: Situation) -> Latency:
         """Return how long one try takes."""
-        raise NotImplementedError
 
     def cost(self, at: Situation) -> Cost:  # noqa: ARG002 - kinds that cost something look at it
         """Return what a run costs. Free unless a kind says otherwise."""

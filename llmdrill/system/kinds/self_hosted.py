@@ -57,9 +57,8 @@ class Replica:
     def load(self) -> Load:
         """Lengths, precision and split; its batch does not count."""
         cached = 1.0 - self.fresh_tokens / self.input_tokens
-        lengths = 1.0, self.input_tokens, self.output_tokens
-        value_bytes = self.accelerator.cache_bytes_per_value(self.precision)
-        return Load(*lengths, self.tensor_parallel, self.precision, value_bytes, prefix_share=cached)
+        load = Load(1.0, self.input_tokens, self.output_tokens, self.tensor_parallel, self.precision)
+        return replace(_as_held(load, self.accelerator), prefix_share=cached)
 
     @property
     def passes(self) -> Passes:
@@ -138,9 +137,8 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
     constants, notes = engine_constants(call, accelerator)
     stated = call.precision if "precision" in call.model_fields_set else None
     precision = served_precision(model, stated)
-    lengths, value_bytes = (1.0, sent.mean, max(written.mean, 1.0)), accelerator.cache_bytes_per_value(precision)
-    context_load = Load(*lengths, call.tensor_parallel, precision, value_bytes)
-    held = most_resident(model, accelerator, context_load)
+    context_load = Load(1.0, sent.mean, max(written.mean, 1.0), call.tensor_parallel, precision)
+    held = most_resident(model, accelerator, _as_held(context_load, accelerator))
     return Replica(
         model,
         accelerator,
@@ -153,6 +151,15 @@ def replica_of(call: ModelCall, at: Situation, sent: Tokens, written: Tokens) ->
         at.peak_per_s / call.replicas,
         min(float(call.max_sequences or ENGINE_CAP), held),
         notes,
+    )
+
+
+def _as_held(load: Load, accelerator: Accelerator) -> Load:
+    """Return the load with the bytes that this accelerator's engine holds of cached values and of weights."""
+    return replace(
+        load,
+        cache_bytes_per_value=accelerator.cache_bytes_per_value(load.precision),
+        prompt_bytes_per_weight=accelerator.prompt_bytes_per_weight(load.precision),
     )
 
 
@@ -284,7 +291,9 @@ def self_hosted_memory(call: ModelCall, at: Situation, sent: Tokens, written: To
         f"{call.replicas} × ({figure(replica.weights_bytes)} + {figure(each - replica.weights_bytes)})",
         "counting",
     )
-    return Memory(held, (shown,))
+    beside = replica.load.prompt_bytes_per_weight
+    twice = f"weights are held twice: {replica.precision} to decode, {beside:g} bytes each to read prompts"
+    return Memory(held, (shown,), (twice,) if beside else ())
 
 
 def self_hosted_cost(call: ModelCall) -> Cost:
