@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUERIES, DOCUMENTS, ROUNDS, KS = 1_000, 100, 9, (5, 10, 20)
-NAMES = {"map": "average_precision", "recip_rank": "reciprocal_rank", "Rprec": "r_precision", "ndcg": "ndcg"}
+NAMES = {"map": "map", "recip_rank": "mrr", "Rprec": "r_precision", "ndcg": "ndcg"}
 CUTS = {"P": "precision", "recall": "recall", "success": "hit", "ndcg_cut": "ndcg"}
 
 

@@ -12,9 +12,9 @@ import json
 
 from llmdrill.folders import cache_folder, shipped_folder
 from llmdrill.lab.embed import load_minilm
-from llmdrill.retrieval.corpora import load_labelled_corpus
 from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache
 from llmdrill.retrieval.index import RETRIEVERS, RetrievalConfig
+from llmdrill.retrieval.labelled import load_labelled_corpus
 from llmdrill.retrieval.pipeline import RetrievalResult, compare_retrieval, evaluate_retrieval
 
 CHUNKINGS = (("structural", 250, 30, 12), ("fixed", 500, 0, 6))

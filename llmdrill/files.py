@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from llmdrill.errors import ContentError, Mistake
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_TEXT_BYTES: Final = 50_000_000
@@ -28,15 +30,28 @@ def read_bytes(path: Path, *, most_bytes: int = MAX_TEXT_BYTES) -> bytes:
     Raises:
         ContentError: If it cannot be read.
     """
+    with open_bytes(path) as file:
+        return file.read(most_bytes + 1)  # bounded, because a device or a pipe has no size to ask for
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be read piece by piece.
+
+    Raises:
+        ContentError: If it cannot be opened, or not read to the end.
+    """
     try:
         # A pipe without a writer must not make us wait for one; with a writer (`<(command)`) reading waits as usual.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - there is no path to open
-            return file.read(most_bytes + 1)  # bounded, because a device or a pipe has no size to ask for
+            yield file
     except IsADirectoryError as error:
         raise ContentError([Mistake(str(path), 1, 1, "", "is a folder, not a file")]) from error
-    except (OSError, ValueError) as error:
+    except UnicodeDecodeError:
+        raise  # of the reader's own
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         why = error.strerror if isinstance(error, OSError) else error
         raise ContentError([Mistake(str(path), 1, 1, "", f"cannot be read: {why}")]) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from llmdrill.experiments.parameters import MINILM_SHA256, retrieval_plan
 from llmdrill.measurement import Figure, Measurement, measurement_key
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdrill.system.design import Design
 
 SPLIT: Final = "test"
+_LATER: Final = (("fusion", "rrf"), ("dense_weight", 0.5), ("match", "chunk"), ("rerank", 0))
 _NAMES: Final[dict[str, Metric]] = {
     "recall_at_k": "evidence_recall",
     "document_recall_at_k": "document_recall",
@@ -31,20 +32,21 @@ _NAMES: Final[dict[str, Metric]] = {
 
 def retrieval_key(folder: Path, design: Design, *, seed: int) -> str:
     """Return the key of the measurement of this design on this corpus: corpus, labels, model, parameters, seed."""
-    from dataclasses import asdict
-
-    plan = retrieval_plan(design)
-    return _key(plan, _corpus(folder).content_sha256, asdict(plan.config), seed)
+    return _key(retrieval_plan(design), _corpus(folder).content_sha256, seed)
 
 
 @functools.lru_cache(maxsize=2)
 def _corpus(folder: Path) -> LabelledCorpus:
-    from llmdrill.retrieval.corpora import load_labelled_corpus
+    from llmdrill.retrieval.labelled import load_labelled_corpus
 
     return load_labelled_corpus(folder)
 
 
-def _key(plan: RetrievalPlan, corpus_sha256: str, config: dict[str, Any], seed: int) -> str:
+def _key(plan: RetrievalPlan, corpus_sha256: str, seed: int) -> str:
+    from dataclasses import asdict
+
+    # Settings that came later are left out where they are as before: measurements from then still hold.
+    config = {name: value for name, value in asdict(plan.config).items() if (name, value) not in _LATER}
     model = MINILM_SHA256 if plan.config.retriever != "keyword" else None
     parts = {"kind": "retrieval", "corpus": corpus_sha256, "model": model, "stand_in": plan.stand_in, "split": SPLIT}
     return measurement_key({**parts, "config": config, "seed": seed})
@@ -60,8 +62,6 @@ def measure_retrieval(
     cache: EmbeddingCache | None = None,
 ) -> Measurement:
     """Chunk, index and search the corpus as the design says, and score the test questions."""
-    from dataclasses import asdict
-
     from llmdrill.retrieval.pipeline import evaluate_retrieval
 
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def measure_retrieval(
     result = evaluate_retrieval(corpus, plan.config, embedder, split=SPLIT, seed=seed, cache=cache)
     return Measurement(
         kind="retrieval",
-        key=_key(plan, corpus.content_sha256, asdict(plan.config), seed),
+        key=_key(plan, corpus.content_sha256, seed),
         figures=tuple(_figures(result, plan)),
         tables=(_by_kind(result), _index_table(result)),
         machine=machine,

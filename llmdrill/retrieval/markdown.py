@@ -9,7 +9,7 @@ from typing import Final, Literal
 BlockKind = Literal["heading", "table", "fence", "list", "paragraph"]
 BLANK: Final = "blank"
 HEADING: Final = re.compile(r"(#{1,6})\s")
-FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+FENCE: Final = re.compile(r" {0,3}(`{3,}(?!.*`)|~{3,})")
 LIST_ITEM: Final = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])\s")
 INDENTED: Final = re.compile(r" {2,}|\t")
 

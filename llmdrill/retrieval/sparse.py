@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -28,12 +29,13 @@ CODES_AND_WORDS: Final = re.compile(r"\b[^\W\d_]\w*(?:-\w+){0,4}?-\d\w*(?:-\w+)*
 Tokenizer = Callable[[str], list[str]]
 
 
-def word_tokenizer(*, stem: bool = False, codes: bool = False) -> Tokenizer:
-    """Return a function that cuts a text into lower-case search terms without English stop words.
+def word_tokenizer(*, stem: bool = False, codes: bool = False, stop_words: bool = True) -> Tokenizer:
+    """Return a function that cuts a text into lower-case search terms.
 
     Args:
         stem: Reduce words to their stems with Snowball's English stemmer.
         codes: Keep codes and versions such as E-4021 and 2.4.1 whole; without it E-4021 becomes 4021.
+        stop_words: Leave out Lucene's English stop words.
 
     Raises:
         MissingExtraError: If stemming is asked for and PyStemmer is not installed.
@@ -43,7 +45,8 @@ def word_tokenizer(*, stem: bool = False, codes: bool = False) -> Tokenizer:
     """
     find = (CODES_AND_WORDS if codes else WORDS).findall
     stems: Callable[[list[str]], list[str]] = _stemmer() if stem else list
-    return lambda text: stems([word for word in find(text.lower()) if word not in STOP_WORDS])
+    left_out = STOP_WORDS if stop_words else frozenset[str]()
+    return lambda text: stems([word for word in find(text.lower()) if word not in left_out])
 
 
 def _stemmer() -> Callable[[list[str]], list[str]]:
@@ -94,36 +97,58 @@ class Bm25Index:
 
 
 def build_bm25(
-    texts: Sequence[str], *, stem: bool = False, codes: bool = False, k1: float = K1, b: float = B
+    texts: Iterable[str],
+    *,
+    stem: bool = False,
+    codes: bool = False,
+    stop_words: bool = True,
+    k1: float = K1,
+    b: float = B,
 ) -> Bm25Index:
-    """Index ``texts`` for BM25, Lucene's variant.
+    """Index ``texts`` for BM25, Lucene's variant, in one pass: about 40 bytes at most for each (term, text) pair.
 
     Formula:
         score(q, d) = sum over the terms t of q of idf(t) * tf / (tf + k1 * (1 - b + b * length(d) / mean length))
-        idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)); lengths count terms after stop words are gone.
+        idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)); lengths count terms, after stop words are gone.
 
     Args:
         texts: N texts.
         stem: See ``word_tokenizer``.
         codes: See ``word_tokenizer``.
+        stop_words: See ``word_tokenizer``.
         k1: How slowly a repeated term saturates.
         b: How much a long text is held against it, 0 to 1.
     Source:
         Kamphuis et al. 2020, "Which BM25 do you mean?", ECIR: variant "Lucene (accurate)".
     """
-    tokenize = word_tokenizer(stem=stem, codes=codes)
-    terms: dict[str, int] = {}
-    numbered = [[terms.setdefault(word, len(terms)) for word in tokenize(text)] for text in texts]
-    lengths = np.array([len(numbers) for numbers in numbered], dtype=np.int64)  # (N,)
-    size, occurrences = len(texts), int(lengths.sum())
-    term_of = np.fromiter(chain.from_iterable(numbered), dtype=np.int64, count=occurrences)
-    text_of = np.repeat(np.arange(size), lengths)
-    # One number per (term, text) pair, sorted: postings by term, texts ascending.
-    pairs, counts = np.unique(term_of * max(size, 1) + text_of, return_counts=True)
-    posting_term, posting_text = np.divmod(pairs, max(size, 1))
-    frequencies = np.bincount(posting_term, minlength=len(terms))  # texts that hold the term
+    tokenize = word_tokenizer(stem=stem, codes=codes, stop_words=stop_words)
+    terms: defaultdict[str, int] = defaultdict()
+    terms.default_factory = terms.__len__  # a new word gets the next number
+    term_of, times_of, distinct, lengths = array("i"), array("i"), array("i"), array("i")
+    for text in texts:
+        times = Counter(tokenize(text))
+        term_of.extend(map(terms.__getitem__, times))
+        times_of.extend(times.values())
+        distinct.append(len(times))
+        lengths.append(times.total())
+    terms.default_factory = None
+    size, length_of = len(lengths), np.asarray(lengths)
+    frequencies = np.bincount(np.asarray(term_of), minlength=len(terms))  # texts that hold the term
     idf = np.log1p((size - frequencies + 0.5) / (frequencies + 0.5))
-    norm = k1 * (1 - b + b * lengths / max(occurrences / max(size, 1), 1e-12))
-    impacts = idf[posting_term] * counts / (counts + norm[posting_text])
-    offsets = np.concatenate([[0], np.cumsum(frequencies)])
-    return Bm25Index(size, terms, offsets, posting_text.astype(np.int32), impacts.astype(np.float32), tokenize)
+    norm = k1 * (1 - b + b * length_of / max(length_of.sum() / max(size, 1), 1e-12))
+    order = _by_term(np.asarray(term_of))
+    text_of = np.repeat(np.arange(size, dtype=np.int32), distinct)[order]
+    impacts = np.asarray(times_of)[order].astype(np.float64)
+    impacts /= impacts + norm[text_of]
+    impacts *= np.repeat(idf, frequencies)
+    return Bm25Index(
+        size, dict(terms), np.concatenate([[0], np.cumsum(frequencies)]), text_of, impacts.astype(np.float32), tokenize
+    )
+
+
+def _by_term(term_of: np.ndarray) -> np.ndarray:
+    """Return the order that brings postings of the same term together, (P,); within a term they stay in order."""
+    keys = (term_of.astype(np.int64) << 32) | np.arange(len(term_of))
+    keys.sort()  # in place, and faster than a stable argsort
+    keys &= 0xFFFFFFFF
+    return keys

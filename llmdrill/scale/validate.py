@@ -28,7 +28,7 @@ def _data_mistakes(file: ScenarioFile) -> Iterator[Mistake]:
     kind, folder = file.scenario.evaluation.kind, evaluation_folder(file)
     try:
         if kind == "retrieval":
-            from llmdrill.retrieval.corpora import load_labelled_corpus
+            from llmdrill.retrieval.labelled import load_labelled_corpus
 
             load_labelled_corpus(folder)
         elif kind == "classification":

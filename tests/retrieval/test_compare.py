@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmdrill.retrieval.compare import difference_interval, mean_interval, permutation_p
+from llmdrill.retrieval.compare import (
+    compare_all,
+    compare_pairs,
+    difference_interval,
+    mean_interval,
+    permutation_p,
+)
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -61,7 +67,23 @@ def test_many_values_are_drawn_in_blocks_of_bounded_memory(monkeypatch: pytest.M
     monkeypatch.setattr("llmdrill.retrieval.compare.BLOCK_VALUES", 120)
     small = mean_interval(values, rng=rng(), resamples=1001)
     monkeypatch.undo()
-    assert small == mean_interval(values, rng=rng(), resamples=1001)
+    whole = mean_interval(values, rng=rng(), resamples=1001)
+    assert (small.low, small.high) == pytest.approx((whole.low, whole.high), rel=1e-12)
+
+
+def test_metrics_compared_together_come_out_as_one_by_one() -> None:
+    draws = np.random.default_rng(3)
+    first, second = ({name: draws.random(30).tolist() for name in ("a", "b")} for _ in range(2))
+    together = compare_all(first, second, seed=5)
+    for name, found in together.items():
+        alone = compare_pairs(first[name], second[name], seed=5)
+        assert found.difference.low == pytest.approx(alone.difference.low)
+        assert found.difference.high == pytest.approx(alone.difference.high)
+        assert found.p_value == pytest.approx(alone.p_value)
+        assert (found.wins, found.losses, found.wins + found.losses) == (alone.wins, alone.losses, 30)
+    assert compare_pairs([1.0, 0.0, 0.5], [0.0, 0.5, 0.5], seed=0).wins == 1
+    with pytest.raises(ValueError, match="0 values"):
+        compare_all({"a": []}, {"a": []}, seed=0)
 
 
 def test_no_value_and_unequal_pairs_are_refused() -> None:

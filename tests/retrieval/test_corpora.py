@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from llmdrill.errors import ContentError
 from llmdrill.folders import shipped_folder
-from llmdrill.retrieval import corpora
-from llmdrill.retrieval.corpora import DEV_TENTHS, load_labelled_corpus
+from llmdrill.retrieval import labelled
+from llmdrill.retrieval.corpora import QuestionKind
+from llmdrill.retrieval.labelled import DEV_TENTHS, load_labelled_corpus
 
 Edited = Callable[..., Path]
 QUESTION = """
@@ -55,7 +56,7 @@ def test_the_shipped_support_desk_corpus_loads_with_every_kind_of_question_in_bo
         pytest.skip("the corpus of the rag scenario is not here")
     corpus = load_labelled_corpus(root)
     kinds = {split: {q.kind for q in corpus.questions if q.split == split} for split in ("dev", "test")}
-    assert kinds["dev"] == kinds["test"] == set(corpora.QuestionKind.__args__)  # type: ignore[attr-defined]
+    assert kinds["dev"] == kinds["test"] == set(get_args(QuestionKind)) - {"unspecified"}
 
 
 def family_splits(root: Path, names: list[str]) -> dict[str, str]:
@@ -138,7 +139,7 @@ def test_ids_that_come_twice_are_refused(edited_corpus: Edited) -> None:
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(corpus_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "MAX_DOCUMENT_BYTES", 90)
+    monkeypatch.setattr(labelled, "MAX_DOCUMENT_BYTES", 90)
     (corpus_root / "corpus/power/power-h4.md").write_bytes(b"# T\xff")
     (corpus_root / "corpus/returns/returns-faq.md").write_text("No title\n", encoding="utf-8")
     (corpus_root / "corpus/returns/returns-long.md").write_text("# T\n" + "x" * 100, encoding="utf-8")

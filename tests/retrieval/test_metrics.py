@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ Metric = Callable[..., float]
 AT_K = [recall_at_k, precision_at_k, hit_at_k, mrr_at_k, ndcg_at_k]
 RANKED = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(-1, 3), max_size=8)
-TREC_NAMES = {"map": "average_precision", "recip_rank": "reciprocal_rank", "Rprec": "r_precision", "ndcg": "ndcg"}
+TREC_NAMES = {"map": "map", "recip_rank": "mrr", "Rprec": "r_precision", "ndcg": "ndcg"}
 TREC_CUTS = {"P": "precision", "recall": "recall", "success": "hit", "ndcg_cut": "ndcg", "unj": "unjudged"}
 KS = [1, 2, 3, 5, 7, 10, 15, 20, 23, 30, 100, 200, 500, 1000, 2000]
 
@@ -130,6 +130,55 @@ def test_a_missing_query_counts_zero_and_one_without_judgements_is_left_out() ->
     assert result.means["recall_at_2"] == pytest.approx(1 / 3)
     assert result.per_query["q1"]["unjudged_at_2"] == 0.5
     assert set(result.per_query) == {"q1", "q2", "q3"}
+
+
+SCORED = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([0.0, 1.0, 1.0 + 1e-9, 2.0, -np.inf]), max_size=8)
+AT = dict(zip(("recall", "precision", "hit", "mrr", "ndcg"), AT_K, strict=True))
+
+
+@given(
+    qrels=st.dictionaries(st.sampled_from("pqrst"), GRADES, min_size=1),
+    run=st.dictionaries(st.sampled_from("pqrstu"), SCORED),
+    ties=st.sampled_from(["id", "trec"]),
+    ks=st.lists(st.integers(-1, 12), unique=True, max_size=3),
+)
+def test_a_whole_run_scores_as_its_rankings_one_by_one(
+    qrels: Any, run: dict[str, dict[str, float]], ties: Any, ks: list[int]
+) -> None:
+    result = evaluate_run(qrels, run, ks=ks, ties=ties)
+    for query, grades in qrels.items():
+        ranked, values = rank_scores(run.get(query, {}), ties=ties), result.per_query[query]
+        assert values["map"] == pytest.approx(average_precision(ranked, grades))
+        assert values["mrr"] == reciprocal_rank(ranked, grades)
+        assert values["r_precision"] == r_precision(ranked, grades)
+        for k in ks:
+            assert values[f"unjudged_at_{k}"] == sum(grades.get(one, -1) < 0 for one in ranked[: max(k, 0)]) / max(k, 1)
+            for name, metric in AT.items():
+                assert values[f"{name}_at_{k}"] == pytest.approx(metric(ranked, grades, k=k)), (name, k)
+    for name, mean in result.means.items():
+        assert mean == pytest.approx(np.mean([values[name] for values in result.per_query.values()]))
+
+
+def test_queries_with_nothing_relevant_can_be_left_out() -> None:
+    qrels = {"q1": {"a": 1}, "q2": {"a": 0}, "q3": {}, "q4": {"b": -1}}
+    all_of_them = evaluate_run(qrels, {"q1": {"a": 1.0}}, ks=[1])
+    some = evaluate_run(qrels, {"q1": {"a": 1.0}}, ks=[1], skip_no_relevant=True)
+    assert (all_of_them.n, all_of_them.n_missing, all_of_them.n_without_relevant) == (4, 3, 3)
+    assert (some.n, some.n_missing, some.n_without_relevant) == (1, 0, 3)
+    assert (all_of_them.means["recall_at_1"], some.means["recall_at_1"]) == (0.25, 1.0)
+    assert set(some.per_query) == {"q1"}
+    assert evaluate_run({"q": {}}, {}, ks=[1], skip_no_relevant=True).means == {}
+
+
+def test_the_most_recall_is_below_one_where_more_than_k_are_relevant() -> None:
+    qrels = {"q1": dict.fromkeys("abcd", 1), "q2": {"a": 2, "b": 0}}
+    result = evaluate_run(qrels, {"q1": {"a": 1.0}}, ks=[1, 2, 4])
+    assert result.most_recall == {"recall_at_1": (1 / 4 + 1) / 2, "recall_at_2": 0.75, "recall_at_4": 1.0}
+
+
+def test_a_nan_in_a_run_is_refused_by_its_document() -> None:
+    with pytest.raises(ValueError, match="'b' is NaN"):
+        evaluate_run({"q": {"a": 1}, "r": {}}, {"q": {"a": 1.0}, "r": {"b": float("nan")}}, ks=[1])
 
 
 def expected_values(path: Path) -> dict[tuple[str, str], float]:

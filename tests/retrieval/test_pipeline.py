@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmdrill.errors import UnknownNameError, UsageError
-from llmdrill.retrieval.corpora import LabelledCorpus, Split, load_labelled_corpus
 from llmdrill.retrieval.embedding_cache import DiskEmbeddingCache
 from llmdrill.retrieval.fuse import reciprocal_rank_fusion
 from llmdrill.retrieval.index import RetrievalConfig, build_index, search
+from llmdrill.retrieval.labelled import load_labelled_corpus
 from llmdrill.retrieval.pipeline import METRICS, compare_retrieval, evaluate_retrieval
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import WordEmbedder
+    from llmdrill.retrieval.corpora import LabelledCorpus, Split
 
 
 RETRIEVERS = ["dense", "keyword", "hybrid"]

@@ -104,3 +104,40 @@ def test_stemming_without_pystemmer_names_the_extra(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"llmdrill\[stem\]"):
         build_bm25(["a"], stem=True)
+
+
+def test_stop_words_count_only_when_they_are_left_in() -> None:
+    corpus = ["to be or not to be", "battery"]
+    assert build_bm25(corpus).scores("to be").tolist() == [0, 0]
+    assert build_bm25(corpus, stop_words=False).scores("to be").tolist()[0] > 0
+
+
+def test_with_stop_words_scores_equal_those_of_bm25s() -> None:
+    bm25s = pytest.importorskip("bm25s")
+    corpus = texts(200)
+    oracle = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    oracle.index(bm25s.tokenize(corpus, stopwords=[], show_progress=False), show_progress=False)
+    index = build_bm25(corpus, stop_words=False, k1=0.9, b=0.4)
+    for query in texts(40, seed=2):
+        words = bm25s.tokenize(query, stopwords=[], return_ids=False, show_progress=False)[0]
+        expected = oracle.get_scores(words) if words else np.zeros(len(corpus))
+        assert index.scores(query) == pytest.approx(expected, abs=1e-5)
+
+
+def test_texts_may_come_one_at_a_time_and_are_held_once() -> None:
+    corpus = texts(50)
+    lazy, whole = build_bm25(text for text in corpus), build_bm25(corpus)
+    assert lazy.scores("battery word7").tolist() == whole.scores("battery word7").tolist()
+    assert (lazy.texts.dtype, lazy.impacts.dtype) == (np.int32, np.float32)
+    distinct = sum(len(set(word_tokenizer()(text))) for text in corpus)
+    assert len(lazy.texts) == len(lazy.impacts) == distinct
+    term = lazy.terms["battery"]
+    postings = lazy.texts[lazy.offsets[term] : lazy.offsets[term + 1]].tolist()
+    assert postings == [number for number, text in enumerate(corpus) if "battery" in word_tokenizer()(text)]
+
+
+def test_a_query_without_words_finds_nothing() -> None:
+    index = build_bm25(["battery", "scanner"])
+    for query in ("", " ?! ", "the of a", "x"):
+        assert index.tokenize(query) == []
+        assert index.scores(query).tolist() == [0, 0]

@@ -42,6 +42,9 @@ EXPERIMENTS: Final = {
     "all": "Every experiment as one report that can be resumed.",
 }
 
+# They import torch for the first text that has to be embedded, if there is one: the import alone takes a second.
+TORCH_WHEN_NEEDED: Final = frozenset({"retrieval", "chunking", "hybrid"})
+
 
 def build_group(arguments: Sequence[str] | None) -> typer.Typer:
     """Return the group that can run ``arguments``: the experiment they name, or help alone; None: every experiment."""
@@ -68,7 +71,9 @@ def experiment_command(name: str) -> Callable[..., None]:
         command: Callable[..., None] = import_module("llmdrill.cli.lab.all_").all_
         return command
     function = name.replace("-", "_")
-    return as_command(getattr(import_module(f"llmdrill.cli.lab.{function}"), function))
+    return as_command(
+        getattr(import_module(f"llmdrill.cli.lab.{function}"), function), needs_torch=name not in TORCH_WHEN_NEEDED
+    )
 
 
 def _experiments() -> None:

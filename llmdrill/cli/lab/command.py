@@ -42,13 +42,22 @@ _SHARED: Final = {
     "assertions": (Assertions, None),
     "plain": (options.Plain, False),
 }
-_DIMENSIONS: Final[dict[str, Dimension]] = {"_s": "seconds", "_ms": "seconds", "_bytes": "bytes", "_share": "share"}
+_DIMENSIONS: Final[dict[str, Dimension]] = {
+    **dict.fromkeys(("s", "ms"), "seconds"),
+    "bytes": "bytes",
+    **dict.fromkeys(("share", "mape", "ape"), "share"),
+}
 
 
-def as_command(experiment: Callable[..., Experiment]) -> Callable[..., None]:
+def as_command(experiment: Callable[..., Experiment], *, needs_torch: bool = True) -> Callable[..., None]:
     """Return the command of an experiment: its own options and the shared ones in, what it found shown.
 
-    A function that has a parameter ``seed`` gets the seed, one that has ``say`` a way to tell how far it is.
+    A function that has a parameter ``seed`` gets the seed, one that has ``say`` a way to tell how far it is, one that
+    has ``tell`` a way to say what stays on stderr.
+
+    Args:
+        experiment: From options to what was found.
+        needs_torch: Refuse to begin where torch is not installed.
     """
     wanted = set(inspect.signature(experiment).parameters)
 
@@ -58,13 +67,14 @@ def as_command(experiment: Callable[..., Experiment]) -> Callable[..., None]:
             _require_limit(read_assertion(assertion))
         if shared["svg"] is not None:
             _require_plotting(shared["svg"])
-        use_threads(shared["threads"])
-        given = {"seed": shared["seed"], "say": progress_line()}
+        if needs_torch or shared["threads"]:
+            use_threads(shared["threads"])
+        given = {"seed": shared["seed"], "say": progress_line(), "tell": tell_once}
         found = experiment(**own, **{name: value for name, value in given.items() if name in wanted})
         say_nothing_more()
         _show(found, shown, svg=shared["svg"], assertions=shared["assertions"] or (), plain=shared["plain"])
 
-    return with_options(experiment, _SHARED, run, given={"seed", "say"})
+    return with_options(experiment, _SHARED, run, given={"seed", "say", "tell"})
 
 
 def use_threads(threads: int | None) -> None:
@@ -92,6 +102,13 @@ def progress_line() -> Callable[[str], None]:
         sys.stderr.flush()
 
     return say
+
+
+def tell_once(text: str) -> None:
+    """Write a line to stderr that stays, whoever reads it."""
+    say_nothing_more()
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def say_nothing_more() -> None:
@@ -159,5 +176,7 @@ def _dimension(name: str) -> Dimension:
 
     >>> _dimension("tpot_ms"), _dimension("tg_tokens_per_s"), _dimension("hit_share"), _dimension("perplexity")
     ('seconds', 'count', 'share', 'count')
+    >>> _dimension("mape"), _dimension("median_ape")
+    ('share', 'share')
     """
-    return "count" if name.endswith("_per_s") else _DIMENSIONS.get(f"_{name.rpartition('_')[2]}", "count")
+    return "count" if name.endswith("_per_s") else _DIMENSIONS.get(name.rpartition("_")[2], "count")
