@@ -1,4 +1,7 @@
-"""One SQLite file: sessions, their events, and measurements. Every event is committed before anything is made of it."""
+"""One SQLite file: sessions, their events, measurements, and what was agreed to.
+
+Every event is committed before anything is made of it.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,7 @@ _MIGRATIONS: Final = (
         document TEXT NOT NULL
     );
     """,
+    "CREATE TABLE agreements (subject TEXT PRIMARY KEY, agreed_at TEXT NOT NULL)",
 )
 
 
@@ -256,6 +260,19 @@ class Store:
         with self._working("read") as connection:
             row = connection.execute("SELECT document FROM measurements WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
+
+    # --- agreements -----------------------------------------------------------------------------------------------
+
+    def agree(self, subject: str, *, now: str) -> None:
+        """Keep that the person has agreed to this."""
+        with self._working("save") as connection:
+            connection.execute("INSERT OR IGNORE INTO agreements VALUES (?, ?)", (_text(subject), now))
+
+    def agreed(self, subject: str) -> bool:
+        """Tell whether the person has agreed to this before."""
+        with self._working("read") as connection:
+            row = connection.execute("SELECT 1 FROM agreements WHERE subject = ?", (_text(subject),)).fetchone()
+        return row is not None
 
 
 _SELECT: Final = "SELECT id, kind, subject, subject_sha256, options, created_at, updated_at, finished_at FROM sessions"

@@ -54,15 +54,23 @@ COMMANDS: Final = {
         "app",
         "The facts behind the estimates: models, accelerators and prices, each with source and date.",
     ),
+    "metrics": Command(
+        "metrics",
+        "metrics",
+        "Score a run against judgements: recall, precision, hit, MRR, nDCG, MAP, R-precision, as trec_eval does.",
+    ),
     "lab": Command(
         "lab", "build_group", "Experiments on a real small model on this machine: predicted beside measured."
     ),
+    "drill": Command("drill", "app", "The drills: list them, read one, check them, write your own."),
+    "code": Command("code", "app", "Code drills: start one, write it in your editor, check it."),
     "scenario": Command("scenario", "app", "The scenarios: list them, read one, check one, start your own."),
     "schema": Command(
         "schema",
         "schema",
         "Print the JSON Schema of a file, for editors: `# yaml-language-server: $schema=…`.",
     ),
+    "cache": Command("cache", "app", "Show the embeddings that are kept on disk: where, how many, of which models."),
     "doctor": Command(
         "doctor",
         "doctor",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 Kind = Literal[
-    "scenario", "design", "answers", "models", "accelerators", "prices", "api_latency", "serving"
+    "scenario", "design", "answers", "drill", "models", "accelerators", "prices", "api_latency", "serving"
 ]  # the last five are the catalogue's files
 
 
@@ -21,6 +21,8 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which file; the last five 
         from llmdrill.system.design import Design as Model  # type: ignore[assignment] # one of three models
     elif kind == "answers":
         from llmdrill.scale.answers import AnswersModel as Model  # type: ignore[assignment] # as above
+    elif kind == "drill":
+        from llmdrill.practice.drill import DrillFile as Model  # type: ignore[assignment] # as above
     else:
         from llmdrill.catalog.file_schema import schema_text
 

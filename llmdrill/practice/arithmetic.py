@@ -51,7 +51,7 @@ def quotient(a: float, b: float) -> float:
 
 def power(base: float, exponent: float) -> float:
     """Return base to the power of exponent."""
-    return float(base**exponent)
+    return math.pow(base, exponent)
 
 
 def log2(value: float) -> float:

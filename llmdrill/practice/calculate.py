@@ -24,14 +24,23 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 ARITHMETIC: Final = "arithmetic"
-# Where the classes live that annotations of llmdrill.estimate name and do not define.
+# Where the classes live that annotations of llmdrill.estimate name and import for the type checker alone.
 _CLASSES: Final = {
     "AttentionShape": "llmdrill.catalog.architecture",
-    "ModelRecord": "llmdrill.catalog.architecture",
     "StateLayers": "llmdrill.catalog.architecture",
-    "Accelerator": "llmdrill.catalog.accelerator",
+    "Price": "llmdrill.catalog.price",
+    "Speculation": "llmdrill.estimate.serving_point",
+    "Lognormal": "llmdrill.estimate.lognormal",
+    "Load": "llmdrill.estimate.serving_load",
 }
-_RECORDS: Final = {"ModelRecord": "find_model", "Accelerator": "find_accelerator", "AttentionShape": "find_model"}
+_RECORDS: Final = {
+    "ModelRecord": "find_model",
+    "AttentionShape": "find_model",
+    "Accelerator": "find_accelerator",
+    "ServingConstants": "find_serving",
+    "Price": "find_price",
+}
+_LIST: Final = re.compile(r"(?:Sequence|tuple|list)\[(.+?)(?:, \.\.\.)?\]")
 
 
 class Call(FileModel):
@@ -59,11 +68,12 @@ def call_value(call: Call, values: Mapping[str, Any]) -> float:
     bound = {name: _resolved(argument, values) for name, argument in call.arguments.items()}
     signature = inspect.signature(function)
     try:
-        arguments = {name: _typed(argument, _annotation(signature, name), function) for name, argument in bound.items()}
+        arguments = {
+            name: _typed(argument, _annotation(signature, name), function.__module__)
+            for name, argument in bound.items()
+        }
         ready = signature.bind(**arguments)
-        result = function(*ready.args, **ready.kwargs)
-        for part in filter(None, call.field.split(".")):
-            result = result[int(part)] if part.isdecimal() else getattr(result, part)
+        result = _part(function(*ready.args, **ready.kwargs), call.field)
     except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError, LlmdrillError) as error:
         raise UsageError(f"{call.calculator}: {error}") from error
     return _number(result, call)
@@ -109,15 +119,17 @@ def _annotation(signature: inspect.Signature, name: str) -> str:
     return str(parameter.annotation)
 
 
-def _typed(argument: Any, annotation: str, function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """Return an argument as the function wants it: a dataclass from a mapping, a record of the catalogue by name."""
+def _typed(argument: Any, annotation: str, module: str) -> Any:  # noqa: ANN401
+    """Return an argument as a function of ``module`` wants it: a dataclass from a mapping, a record by its name."""
     wanted = annotation.removesuffix(" | None").strip("'\"")
     if isinstance(argument, str) and wanted in _RECORDS:
         return _record(argument, wanted)
-    if isinstance(argument, dict):
-        made = _class(wanted, function)
+    if isinstance(argument, dict) and not wanted.startswith("Mapping"):
+        made = _class(wanted, module)
         fields = {field.name: str(field.type) for field in dataclasses.fields(made)}
-        return made(**{name: _typed(inner, fields.get(name, ""), function) for name, inner in argument.items()})
+        return made(**{name: _typed(inner, fields.get(name, ""), made.__module__) for name, inner in argument.items()})
+    if isinstance(argument, tuple) and (several := _LIST.fullmatch(wanted)):
+        return tuple(_typed(inner, several[1], module) for inner in argument)
     if isinstance(argument, float) and argument.is_integer() and wanted == "int":
         return int(argument)
     return argument
@@ -130,12 +142,19 @@ def _record(name: str, wanted: str) -> Any:  # noqa: ANN401
     return record.attention if wanted == "AttentionShape" else record
 
 
-def _class(name: str, function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    place = _CLASSES.get(name, function.__module__)
-    found = getattr(importlib.import_module(place), name, None)
+def _class(name: str, module: str) -> Any:  # noqa: ANN401
+    found = getattr(importlib.import_module(_CLASSES.get(name, module)), name, None)
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise UsageError(f"a mapping is given where '{name}' is wanted")
     return found
+
+
+def _part(result: Any, field: str) -> Any:  # noqa: ANN401
+    for part in filter(None, field.split(".")):
+        if part.startswith("_"):
+            raise UsageError(f"'{field}' is no public field")
+        result = result[int(part)] if part.isdecimal() else getattr(result, part)
+    return result
 
 
 def _number(result: Any, call: Call) -> float:  # noqa: ANN401

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from llmdrill.fields import FileModel
@@ -21,9 +21,9 @@ class Choices(FileModel):
 
     choices: tuple[Value, ...] = Field(min_length=2)
 
-    def draw(self, rng: np.random.Generator) -> Value:
+    def draw(self, rng: random.Random) -> Value:
         """Return one of them."""
-        return self.choices[int(rng.integers(len(self.choices)))]
+        return rng.choice(self.choices)
 
     def ends(self) -> tuple[Value, ...]:
         """Return every value."""
@@ -43,9 +43,9 @@ class Steps(FileModel):
             raise ValueError(f"from {self.low} to {self.high} in steps of {self.step} there is one value only")
         return self
 
-    def draw(self, rng: np.random.Generator) -> Value:
+    def draw(self, rng: random.Random) -> Value:
         """Return one of them, each as likely."""
-        return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
+        return rng.randrange(self.low, self.high + 1, self.step)
 
     def ends(self) -> tuple[Value, ...]:
         """Return the lowest and the highest."""
@@ -66,12 +66,12 @@ class Range(FileModel):
             raise ValueError("low must be below high, and on a log scale above 0")
         return self
 
-    def draw(self, rng: np.random.Generator) -> Value:
+    def draw(self, rng: random.Random) -> Value:
         """Return a number, uniform on its scale; a whole one as such."""
         if self.scale == "log":
             drawn = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         else:
-            drawn = float(rng.uniform(self.low, self.high))
+            drawn = rng.uniform(self.low, self.high)
         return self._rounded(drawn)
 
     def ends(self) -> tuple[Value, ...]:
@@ -88,10 +88,10 @@ Case = dict[str, Value]
 
 
 def draw_values(
-    cases: Sequence[Mapping[str, Value]], parameters: Mapping[str, Parameter], *, rng: np.random.Generator
+    cases: Sequence[Mapping[str, Value]], parameters: Mapping[str, Parameter], *, rng: random.Random
 ) -> dict[str, Value]:
     """Return one draw: a row of ``cases``, and each parameter by itself."""
-    row = dict(cases[int(rng.integers(len(cases)))]) if cases else {}
+    row = dict(rng.choice(cases)) if cases else {}
     return row | {name: parameter.draw(rng) for name, parameter in parameters.items()}
 
 
@@ -102,7 +102,7 @@ def corner_values(
     rows = [dict(case) for case in cases] or [{}]
     corners = math.prod((len(parameter.ends()) for parameter in parameters.values()), start=len(rows))
     if corners > most:
-        rng = np.random.default_rng(0)
+        rng = random.Random(0)  # noqa: S311 - no secret
         for row in rows:
             yield row | {name: parameter.ends()[0] for name, parameter in parameters.items()}
             yield row | {name: parameter.ends()[-1] for name, parameter in parameters.items()}

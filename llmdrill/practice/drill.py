@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -10,6 +11,9 @@ from llmdrill.fields import Bytes, FileModel, Identifier, Positive, Prose
 from llmdrill.practice.calculate import Call
 from llmdrill.practice.drawn import Case, Parameter  # noqa: TC001 - pydantic reads the annotations
 from llmdrill.units import Dimension  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Kind = Literal["numeric", "estimate", "choice", "order", "debug", "explain", "story", "code"]
 Role = Literal["ai-lab", "product", "startup"]
@@ -94,6 +98,10 @@ class Drawn(BaseDrill):
             raise ValueError("nothing is drawn: give parameters, or at least two cases")
         if any(set(case) != set(self.cases[0]) for case in self.cases):
             raise ValueError("every case needs the same keys")
+        names = [*self.parameters, *(self.cases[0] if self.cases else ()), *self.steps, "answer"]
+        twice = sorted(name for name in set(names) if names.count(name) > 1)
+        if twice:
+            raise ValueError(f"two values are called '{twice[0]}'")
         return self
 
 
@@ -266,9 +274,29 @@ Drill = Annotated[
 ]
 
 
+DRILLS: Final[Mapping[str, type[BaseDrill]]] = MappingProxyType(
+    {
+        "numeric": NumericDrill,
+        "estimate": EstimateDrill,
+        "choice": ChoiceDrill,
+        "order": OrderDrill,
+        "debug": DebugDrill,
+        "explain": ExplainDrill,
+        "story": StoryDrill,
+        "code": CodeDrill,
+    }
+)
+
+
 class DrillFile(FileModel):
     """A file of drills on one topic."""
 
     topic: DrillId
     title: Prose
-    drills: tuple[Drill, ...] = Field(min_length=1)
+    drills: tuple[Drill, ...]
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> DrillFile:
+        if not self.drills:
+            raise ValueError("there is no drill in it")
+        return self

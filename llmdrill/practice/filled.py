@@ -23,7 +23,7 @@ def fill(text: str, values: Mapping[str, Value]) -> str:
         UsageError: If a placeholder names nothing, or its format does not suit.
 
     >>> fill("{n} tokens, {size:bytes}, {x:.2f}, {{kept}}", {"n": 128000, "size": 2e9, "x": 0.125})
-    '128,000 tokens, 2 GB, 0.12, {kept}'
+    '128,000 tokens, 2 GB (1.86 GiB), 0.12, {kept}'
     """
     parts = []
     for literal, name, form, _ in string.Formatter().parse(text):

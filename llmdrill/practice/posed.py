@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
-
-import numpy as np
 
 from llmdrill.practice.calculate import call_value
 from llmdrill.practice.drawn import draw_values
@@ -79,9 +78,13 @@ def pose(drill: Drill, *, seed: int) -> Posed:
     Raises:
         UsageError: If a calculator cannot be called as the drill says, or a text names what is not there.
     """
-    rng = np.random.default_rng(seed)
-    values = draw(drill, rng) if isinstance(drill, Drawn) else {}
-    shown = _shuffled(drill, rng)
+    rng = random.Random(seed)  # noqa: S311 - the same seed poses the same again
+    values = solved(drill, draw_values(drill.cases, drill.parameters, rng=rng)) if isinstance(drill, Drawn) else {}
+    return posed_with(drill, values, seed=seed, shown=_shuffled(drill, rng))
+
+
+def posed_with(drill: Drill, values: Mapping[str, Value], *, seed: int = 0, shown: tuple[int, ...] = ()) -> Posed:
+    """Return a drill with these values, solved, and its items in this order."""
     known = {name: value for name, value in values.items() if name != ANSWER}
     filled = isinstance(drill, Drawn)
     return Posed(
@@ -96,11 +99,6 @@ def pose(drill: Drill, *, seed: int) -> Posed:
     )
 
 
-def draw(drill: Drawn, rng: np.random.Generator) -> dict[str, Value]:
-    """Return the values of one draw, the right answer among them."""
-    return solved(drill, draw_values(drill.cases, drill.parameters, rng=rng))
-
-
 def solved(drill: Drawn, drawn: Mapping[str, Value]) -> dict[str, Value]:
     """Return drawn values with every step and the answer computed from them."""
     values = dict(drawn)
@@ -109,9 +107,9 @@ def solved(drill: Drawn, drawn: Mapping[str, Value]) -> dict[str, Value]:
     return values | {ANSWER: call_value(drill.answer, values)}
 
 
-def _shuffled(drill: Drill, rng: np.random.Generator) -> tuple[int, ...]:
+def _shuffled(drill: Drill, rng: random.Random) -> tuple[int, ...]:
     items = _items(drill)
-    order = tuple(int(index) for index in rng.permutation(len(items)))
+    order = tuple(rng.sample(range(len(items)), len(items)))
     if isinstance(drill, OrderDrill) and keeps_order(drill, order):
         return order[::-1]  # a list that needs no sorting is no drill; of one that may stand so, its reverse may not
     return order
