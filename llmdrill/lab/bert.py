@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional
 
-from llmdrill.errors import ModelFileError
-from llmdrill.lab.model_files import take
+from llmdrill.lab.length_batches import BATCH_TOKENS, length_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from llmdrill.lab.bert_shape import Affine, BertShape, EncoderArrays
+
 _ONEDNN: Final = torch.ops.mkldnn  # its linear operators are private in name, but what torch.compile emits
-
-
-@dataclass(frozen=True, slots=True)
-class BertShape:
-    """The figures of config.json that the forward pass needs."""
-
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-    vocab: int
-    positions: int
-    norm_eps: float
 
 
 class Linear:
@@ -100,13 +89,54 @@ class Encoder:
         return x.view(batch, tokens, -1)
 
 
-def cpu_has_fast_bf16() -> bool:
-    """Tell whether bf16 matmuls beat fp32 here: with AMX tiles they do.
+@dataclass(frozen=True, slots=True)
+class TorchEncoder:
+    """The torch engine: batches of nearly one length, padded to their longest.
 
-    AVX512_BF16 alone is no reason: on a Xeon without AMX tiles torch 2.13 reached 167 GFLOP/s in bf16 and 250 in fp32.
+    Attributes:
+        batch_tokens: Of one batch, padding included.
+        in_order: Leave the texts unsorted.
     """
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe and probe())
+
+    encoder: Encoder
+    batch_tokens: int = BATCH_TOKENS
+    in_order: bool = False
+
+    def each(
+        self, rows: Sequence[list[int]], take: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the index of each row of token ids with what ``take`` makes of its last hidden state (T, C)."""
+        lengths = [len(row) for row in rows]
+        batches = length_batches(lengths, batch_tokens=self.batch_tokens, in_order=self.in_order)
+        with torch.inference_mode():
+            for picked in batches:
+                hidden = self.encoder(*pad_rows([rows[index] for index in picked])).float().numpy()  # (B, T, C)
+                for index, one in zip(picked, hidden, strict=True):
+                    yield index, take(one[: lengths[index]])
+
+    def batched(self, *, batch_tokens: int, in_order: bool = False) -> TorchEncoder:
+        """Return an encoder on the same weights that takes texts in other batches."""
+        return TorchEncoder(self.encoder, batch_tokens, in_order)
+
+    @torch.inference_mode()
+    def products(self, *, tokens: int) -> int:
+        """Do the matrix products of all layers, GELU within them, for at least so many tokens, batch by batch."""
+        batches, shape, dtype = -(-tokens // self.batch_tokens), self.encoder.shape, self.encoder.words.dtype
+        x = torch.ones(self.batch_tokens, shape.hidden, dtype=dtype)
+        wide = torch.ones(self.batch_tokens, shape.intermediate, dtype=dtype)
+        for _ in range(batches):
+            for layer in self.encoder.layers:
+                for one, given in ((layer.qkv, x), (layer.out, x), (layer.up, x), (layer.down, wide)):
+                    one(given)
+        return batches * self.batch_tokens
+
+
+def pad_rows(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor | None]:
+    """Return token ids (B, T) and where they are real (B, T), or None if all are."""
+    lengths = torch.tensor([len(row) for row in rows])
+    longest = int(lengths.max())
+    mask = torch.arange(longest) < lengths[:, None]
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows]), None if bool(mask.all()) else mask
 
 
 def can_pack(dtype: torch.dtype) -> bool:
@@ -118,58 +148,33 @@ def can_pack(dtype: torch.dtype) -> bool:
         return False
 
 
-def shape_of(config: Mapping[str, Any], folder: Path) -> BertShape:
-    """Read the shape from config.json, refusing encoders that this forward pass would get wrong."""
-    for key, wanted in (("model_type", "bert"), ("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
-        if config.get(key, None if key == "model_type" else wanted) != wanted:
-            raise ModelFileError(
-                f"{folder}/config.json: {key} is '{config.get(key)}': only a BERT encoder with {wanted} is supported",
-            )
-    try:
-        return BertShape(
-            layers=int(config["num_hidden_layers"]),
-            hidden=int(config["hidden_size"]),
-            heads=int(config["num_attention_heads"]),
-            intermediate=int(config["intermediate_size"]),
-            vocab=int(config["vocab_size"]),
-            positions=int(config["max_position_embeddings"]),
-            norm_eps=float(config.get("layer_norm_eps", 1e-12)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder}/config.json: missing or malformed figure {error}") from error
-
-
-def build_encoder(shape: BertShape, tensors: Mapping[str, Tensor], *, dtype: torch.dtype, folder: Path) -> Encoder:
+def build_encoder(shape: BertShape, arrays: EncoderArrays, *, dtype: torch.dtype) -> Encoder:
     """Put the weights of a checkpoint into an encoder of ``dtype``."""
-    prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
     packed = can_pack(dtype)
 
-    def get(name: str, *size: int) -> Tensor:
-        return take(tensors, prefix + name, size, folder=folder).to(dtype)
+    def tensor(values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(dtype)
 
-    def linear(names: tuple[str, ...], rows: int, columns: int, *, gelu: bool = False) -> Linear:
-        weight = torch.cat([get(f"{name}.weight", rows, columns) for name in names])
-        return Linear(weight, torch.cat([get(f"{name}.bias", rows) for name in names]), gelu=gelu, packed=packed)
+    def linear(one: Affine, *, gelu: bool = False) -> Linear:
+        return Linear(tensor(one.weight), tensor(one.bias), gelu=gelu, packed=packed)
 
-    def norm(name: str) -> Norm:
-        return Norm(get(f"{name}.weight", shape.hidden), get(f"{name}.bias", shape.hidden), shape.norm_eps)
+    def norm(one: Affine) -> Norm:
+        return Norm(tensor(one.weight), tensor(one.bias), shape.norm_eps)
 
-    def layer(at: str) -> Layer:
-        width, inner = shape.hidden, shape.intermediate
-        return Layer(
-            qkv=linear(tuple(f"{at}.attention.self.{part}" for part in ("query", "key", "value")), width, width),
-            out=linear((f"{at}.attention.output.dense",), width, width),
-            attention_norm=norm(f"{at}.attention.output.LayerNorm"),
-            up=linear((f"{at}.intermediate.dense",), inner, width, gelu=True),
-            down=linear((f"{at}.output.dense",), width, inner),
-            output_norm=norm(f"{at}.output.LayerNorm"),
-        )
-
-    types = take(tensors, prefix + "embeddings.token_type_embeddings.weight", (2, shape.hidden), folder=folder)
     return Encoder(
         shape=shape,
-        words=get("embeddings.word_embeddings.weight", shape.vocab, shape.hidden),
-        positions=get("embeddings.position_embeddings.weight", shape.positions, shape.hidden) + types[0].to(dtype),
-        norm=norm("embeddings.LayerNorm"),
-        layers=tuple(layer(f"encoder.layer.{index}") for index in range(shape.layers)),
+        words=tensor(arrays.words),
+        positions=tensor(arrays.positions),
+        norm=norm(arrays.norm),
+        layers=tuple(
+            Layer(
+                qkv=linear(one.qkv),
+                out=linear(one.out),
+                attention_norm=norm(one.attention_norm),
+                up=linear(one.up, gelu=True),
+                down=linear(one.down),
+                output_norm=norm(one.output_norm),
+            )
+            for one in arrays.layers
+        ),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -20,7 +22,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=cpu_name(_CPUINFO),
         cores=_cores(),
-        threads=_torch_threads(),
+        threads=threads_in_use(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
         versions=(("python", platform.python_version()), *_versions()),
@@ -62,14 +64,18 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _torch_threads() -> int:
-    try:
-        import torch
-    except ImportError:
-        return _cores()
-    return torch.get_num_threads()
+def threads_in_use() -> int:
+    """Return torch's threads; where it is not loaded, what it would take: to ask it alone is not worth its import."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    return int(stated) if stated.isdecimal() and int(stated) > 0 else _cores()
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
-    installed = {distribution.name.lower() for distribution in metadata.distributions() if distribution.name}
-    return tuple((name, metadata.version(name)) for name in _PACKAGES if name in installed)
+    found = []
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found.append((name, metadata.version(name)))
+    return tuple(found)

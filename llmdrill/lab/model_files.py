@@ -6,18 +6,20 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llmdrill.errors import MissingExtraError, ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 EMBEDDED: Final = Path(__file__).with_name("models")  # written by training/embed.py
 SUMS_FILE: Final = "sha256.txt"
 SCALE: Final = "_scale"  # ends the name of an int8 matrix's row scales
+Array = TypeVar("Array", "Tensor", "NDArray[Any]")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -99,6 +101,21 @@ def read_tensors(path: Path, data: bytes | None = None) -> dict[str, Tensor]:
         raise ModelFileError(f"{path}: not a complete safetensors file ({error}): fetch it again") from error
 
 
+def read_arrays(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
+    """Read one safetensors file without torch, unless its numbers are of a kind that numpy lacks (bf16)."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+    except ImportError as error:
+        raise MissingExtraError("reading model weights", "lab") from error
+    try:
+        return dict(load(data))
+    except (KeyError, TypeError):
+        return {name: tensor.float().numpy() for name, tensor in read_tensors(path, data).items()}
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a complete safetensors file ({error}): fetch it again") from error
+
+
 def take_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, int], *, folder: Path) -> Tensor:
     """Return a matrix (R, C); where it is kept as int8 with a scale a row (R,), the product of both."""
     matrix = take(tensors, name, shape, folder=folder)
@@ -109,7 +126,7 @@ def take_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, int]
     return matrix.float().mul_(take(tensors, name + SCALE, shape[:1], folder=folder)[:, None])
 
 
-def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, folder: Path) -> Tensor:
+def take(tensors: Mapping[str, Array], name: str, shape: tuple[int, ...], *, folder: Path) -> Array:
     """Return the tensor of that name if it is there and has the shape that config.json implies."""
     tensor = tensors.get(name)
     if tensor is None:

@@ -15,6 +15,7 @@ import pytest
 
 from llmdrill.errors import MissingExtraError, ModelFileError
 from llmdrill.lab.embed import MINILM_SHA256, MiniLm, find_minilm, load_minilm, minilm_sha256_ok
+from llmdrill.lab.native.binding import native_status
 
 pytest.importorskip("torch")
 WHEEL = find_minilm()
@@ -47,10 +48,19 @@ def reference() -> Any:
 
 
 def test_vectors_equal_those_of_sentence_transformers(fp32: MiniLm, reference: Any) -> None:
-    ours = fp32.embed(TEXTS)
-    assert ours.dtype == np.float32
-    assert (ours * reference).sum(axis=1).min() >= 0.9999
-    assert np.abs(ours - reference).max() < 1e-4
+    for model in (fp32, load_minilm(precision="fp32", engine="torch")):
+        ours = model.embed(TEXTS)
+        assert ours.dtype == np.float32
+        assert (ours * reference).sum(axis=1).min() >= 0.9999
+        assert np.abs(ours - reference).max() < 1e-4
+
+
+def test_int16_vectors_are_as_near_as_fp32_must_be(reference: Any) -> None:
+    if native_status().library is None:
+        pytest.skip("no native engine here")
+    int16 = load_minilm(precision="int16")
+    assert (int16.engine.name, int16.precision) == ("native", "int16")
+    assert (int16.embed(TEXTS) * reference).sum(axis=1).min() >= 0.9999
 
 
 def test_bf16_vectors_are_within_a_thousandth_of_the_angle(reference: Any) -> None:
@@ -65,6 +75,15 @@ def test_a_text_has_the_same_vector_alone_and_among_others(fp32: MiniLm) -> None
         assert fp32.embed([TEXTS[index]])[0] == pytest.approx(together[index], abs=2e-6)
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
     assert fp32.embed([]).shape == (0, 384)
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 30_000, " " * 30_000 + "late words", "x" * 30_000, "a" + "\n" * 30_000 + "b"]
+)
+def test_of_a_long_text_the_beginning_is_enough_unless_it_holds_too_few_tokens(fp32: MiniLm, text: str) -> None:
+    whole = fp32._tokenizer.encode(text, add_special_tokens=True).ids
+    (row,) = fp32._rows([text])
+    assert row == [*whole[: min(len(whole), 256) - 1], whole[-1]]
 
 
 def test_exactly_254_tokens_of_text_are_seen(fp32: MiniLm) -> None:

@@ -322,7 +322,7 @@ def test_the_step_is_clean_under_sanitizers(tmp_path: Path, sanitizers: str) -> 
         pytest.skip("no C compiler here")
     driver, program = Path(__file__).with_name("native_driver.c"), tmp_path / "driver"
     flags = ["-O1", "-g", "-std=gnu11", "-Wall", "-Wextra", "-fopenmp-simd", "-pthread"]
-    sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{build.SOURCE.parent}"]
+    sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{build.FOLDER}"]
     command = [compiler, *flags, *sanitize, str(driver), "-o", str(program), "-lm"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0 and re.search(r"cannot find|unsupported option", made.stderr):
@@ -351,16 +351,16 @@ def fake_compiler(folder: Path, body: str) -> str:
 def built(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache folder with a library just compiled."""
     folder = tmp_path_factory.mktemp("built")
-    assert build.compile_step(folder).reason is None
+    assert build.compile_native(folder).reason is None
     return folder
 
 
 def test_the_second_build_is_found_in_the_cache(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built, tmp_path, dirs_exist_ok=True)
-    first = build.compile_step(tmp_path)
+    first = build.compile_native(tmp_path)
     assert first.library is not None
     written = first.library.stat().st_mtime_ns
-    assert build.compile_step(tmp_path) == first
+    assert build.compile_native(tmp_path) == first
     assert first.library.stat().st_mtime_ns == written
     assert [path.name for path in tmp_path.iterdir()] == [first.library.name]
 
@@ -393,9 +393,9 @@ def test_processes_that_compile_at_once_leave_one_library(library: Library, tmp_
 def test_no_compiler_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "none of cc, gcc, clang is on the path" in str(build.compile_step(tmp_path).reason)
+    assert "none of cc, gcc, clang is on the path" in str(build.compile_native(tmp_path).reason)
     monkeypatch.setenv("CC", "/nowhere/cc")
-    assert build.compile_step(tmp_path).reason == "/nowhere/cc cannot be run: No such file or directory"
+    assert build.compile_native(tmp_path).reason == "/nowhere/cc cannot be run: No such file or directory"
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_a_compiler_that_fails_is_a_reason(
 ) -> None:
     monkeypatch.setenv("CC", fake_compiler(tmp_path, body))
     cache = tmp_path / "cache"
-    made = build.compile_step(cache, compile_within_s=0.3 if "sleep" in body else 60)
+    made = build.compile_native(cache, compile_within_s=0.3 if "sleep" in body else 60)
     assert made.library is None
     assert made.compiler == "fake 1.0"
     assert reason in str(made.reason)
@@ -428,13 +428,13 @@ def test_a_library_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_cache_folder_that_cannot_be_written_is_a_reason(library: Library, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in str(build.compile_step(tmp_path / "file" / "native").reason)
+    assert "cannot be written" in str(build.compile_native(tmp_path / "file" / "native").reason)
     closed = tmp_path / "closed"
     closed.mkdir()
     closed.chmod(stat.S_IRUSR | stat.S_IXUSR)
     if os.access(closed, os.W_OK):
         pytest.skip("this user may write everywhere")
-    assert "cannot be written" in str(build.compile_step(closed).reason)
+    assert "cannot be written" in str(build.compile_native(closed).reason)
 
 
 def test_without_a_native_step_torch_decodes_and_the_reason_is_kept(

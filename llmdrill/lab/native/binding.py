@@ -1,4 +1,4 @@
-"""The functions and structures of step.c, as ctypes sees them; no torch here."""
+"""The functions and structures of step.c and encode.c, as ctypes sees them; no torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ctypes import CDLL, POINTER, Structure, c_double, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from llmdrill.lab.native.build import Compiled, compile_step
+from llmdrill.lab.native.build import Compiled, compile_native
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,8 +59,35 @@ class StepStruct(Structure):
     )
 
 
+class EncoderMatrix(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("rows", "units")),
+        *((name, c_void_p) for name in ("values", "scales", "bias")),
+    )
+
+
+class EncoderLayer(Structure):
+    _fields_ = (
+        *((name, EncoderMatrix) for name in ("qkv", "out", "up", "down")),
+        *((name, c_void_p) for name in ("attention_gain", "attention_bias", "output_gain", "output_bias")),
+    )
+
+
+class EncoderModel(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("layers", "hidden", "heads", "intermediate", "type")),
+        ("norm_eps", c_double),
+        ("layer", POINTER(EncoderLayer)),
+        *((name, c_void_p) for name in ("words", "positions", "gain", "bias")),
+    )
+
+
+class ChunkStruct(Structure):
+    _fields_ = (("sequences", c_int64), *((name, c_void_p) for name in ("start", "ids", "x")))
+
+
 class Library:
-    """A compiled step.c, loaded."""
+    """The compiled C files, loaded."""
 
     def __init__(self, path: Path) -> None:
         self._c = CDLL(str(path))
@@ -70,6 +97,8 @@ class Library:
         self._c.llmdrill_step.argtypes, self._c.llmdrill_step.restype = (c_void_p, POINTER(StepStruct)), None
         self._c.llmdrill_read.argtypes = (c_void_p, c_void_p, c_int64)
         self._c.llmdrill_read.restype = ctypes.c_uint64
+        self._c.llmdrill_encode.argtypes = (POINTER(EncoderModel), POINTER(ChunkStruct), c_int)
+        self._c.llmdrill_products.argtypes = (POINTER(EncoderModel), c_int64, c_int)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -87,13 +116,21 @@ class Library:
     def step(self, engine: int, step: StepStruct) -> None:
         self._c.llmdrill_step(engine, ctypes.byref(step))
 
+    def encode(self, model: EncoderModel, chunk: ChunkStruct, *, path: str) -> bool:
+        """Encode a chunk of sequences on this thread; False where memory is short."""
+        return bool(self._c.llmdrill_encode(ctypes.byref(model), ctypes.byref(chunk), PATHS.index(path)))
+
+    def products(self, model: EncoderModel, tokens: int, *, path: str) -> bool:
+        """Do the matrix products of all layers and nothing else; False where memory is short."""
+        return bool(self._c.llmdrill_products(ctypes.byref(model), tokens, PATHS.index(path)))
+
     def read(self, engine: int, address: int, size_bytes: int) -> None:
         self._c.llmdrill_read(engine, address, size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class NativeStatus:
-    """Whether there is a native step here: its compiler and instruction set, or the reason why torch decodes."""
+    """Whether there are native engines here: their compiler and instruction set, or the reason why torch runs alone."""
 
     library: Library | None
     compiler: str | None
@@ -102,8 +139,8 @@ class NativeStatus:
 
 
 def native_status(folder: Path | None = None) -> NativeStatus:
-    """Compile (or find) the native step and load it."""
-    made: Compiled = compile_step(folder)
+    """Compile (or find) the native engines and load them."""
+    made: Compiled = compile_native(folder)
     if made.library is None:
         return NativeStatus(None, made.compiler, None, made.reason)
     try:

@@ -1,4 +1,4 @@
-"""Compile the native decode step with the person's compiler, once, into the cache folder."""
+"""Compile the native engines (decode step, encoder) with the person's compiler, once, into the cache folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Final
 
 from llmdrill.folders import cache_folder
 
-SOURCE: Final = Path(__file__).with_name("step.c")
-KERNELS: Final = Path(__file__).with_name("kernels.h")  # which it includes
+FOLDER: Final = Path(__file__).parent
+SOURCES: Final = (FOLDER / "step.c", FOLDER / "encode.c")
+HEADERS: Final = tuple(FOLDER / name for name in ("arithmetic.h", "kernels.h", "encode.h"))  # which they include
 COMPILERS: Final = ("cc", "gcc", "clang")
 FLAGS: Final = (
     *("-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread"),
@@ -44,13 +45,13 @@ class _FailedError(Exception):
     """A compiler could not be run, or did not do what it was asked."""
 
 
-def compile_step(
+def compile_native(
     folder: Path | None = None,
     *,
     ask_within_s: float = ASK_WITHIN_S,
     compile_within_s: float = COMPILE_WITHIN_S,
 ) -> Compiled:
-    """Return the compiled step, from the cache if this compiler has compiled this source before.
+    """Return the compiled library, from the cache if this compiler has compiled these sources before.
 
     The compiler is ``$CC``, else the first of cc, gcc and clang on the path. A library carries its own hash in its
     name, so that one that was truncated or changed is compiled again, never loaded; it appears under that name whole,
@@ -80,14 +81,14 @@ def _compiler() -> tuple[str, ...] | None:
 
 
 def _key(command: tuple[str, ...], compiler: str) -> str:
-    source = (path.read_text(encoding="utf-8") for path in (SOURCE, KERNELS))
+    source = (path.read_text(encoding="utf-8") for path in (*SOURCES, *HEADERS))
     parts = (*command, compiler, *FLAGS, platform.system(), platform.machine(), *source)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _find(folder: Path, key: str) -> Path | None:
     """Return the library of that key whose bytes still have the hash that its name says; remove others."""
-    for path in folder.glob(f"step-{key}-*.so"):
+    for path in folder.glob(f"native-{key}-*.so"):
         if path.name == _name(key, path.read_bytes()):
             return path
         path.unlink(missing_ok=True)
@@ -95,14 +96,14 @@ def _find(folder: Path, key: str) -> Path | None:
 
 
 def _name(key: str, library: bytes) -> str:
-    return f"step-{key}-{hashlib.sha256(library).hexdigest()[:32]}.so"
+    return f"native-{key}-{hashlib.sha256(library).hexdigest()[:32]}.so"
 
 
 def _compile(command: tuple[str, ...], folder: Path, key: str, *, within_s: float) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="compiling-", ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch, "step.so")
-        _run((*command, *FLAGS, str(SOURCE), "-o", str(made), "-lm"), within_s=within_s)
+        made = Path(scratch, "native.so")
+        _run((*command, *FLAGS, *map(str, SOURCES), "-o", str(made), "-lm"), within_s=within_s)
         if not made.is_file():
             raise _FailedError(f"{shlex.join(command)} reported success, but wrote nothing")
         path = folder / _name(key, made.read_bytes())

@@ -11,17 +11,15 @@
    However many tokens a step has, a token's sums are added up in the same order, so its logits are the same bits.
    The wrapper (engine.py) checks every argument: nothing here does. */
 
-#include <math.h>
+#include "arithmetic.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define PAUSE() _mm_pause()
 #else
 #define PAUSE() ((void)0)
@@ -38,10 +36,8 @@
 #define TOGETHER 4        /* and of which the keys meet the query together */
 #define SPINS_ASLEEP 4000 /* a worker looks this often for the next step (100-200 us) before it sleeps */
 #define SPINS_YIELD 2000  /* and at a barrier this often before it offers its core to somebody else */
-#define INLINE static inline __attribute__((always_inline))
 
 enum { FP32, BF16, INT8, TYPES };
-enum { SCALAR, AVX2, AVX512, VNNI, PATHS };
 
 typedef struct {
     int64_t rows, columns, stride; /* as the model has them; columns in memory */
@@ -98,12 +94,6 @@ typedef struct {
 } Kernels;
 /* ---- arithmetic, compiled once for each instruction set ---------------------------------------------------------- */
 
-INLINE float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 INLINE uint32_t to_bits(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -119,10 +109,6 @@ INLINE uint16_t to_bf16(float value) { /* to the nearest, ties to even, as torch
     return value != value ? 0x7fc0 : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-INLINE float nearest(float x) { /* to the nearest whole number, for |x| < 2^22, in any instruction set */
-    return x + 12582912.f - 12582912.f;
-}
-
 INLINE float exponential(float x) { /* relative error under 2e-7, and it vectorises */
     x = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
     float n = nearest(x * 1.44269504f), r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -131,10 +117,6 @@ INLINE float exponential(float x) { /* relative error under 2e-7, and it vectori
     p = p * r + 1.6666666e-1f, p = p * r + 5.0000001e-1f;
     return (p * r * r + r + 1.f) * from_bits((uint32_t)((int32_t)n + 127) << 23);
 }
-
-#define JOIN(name, path) name##_##path
-#define NAME(name, path) JOIN(name, path)
-#define IN(name) NAME(name, PATH) /* a function's name for the instruction set that is being compiled */
 
 /* Call a product for as many tokens at a time as its sums have registers for. */
 #define IN_TILES(product, tile, ...)                                                  \
@@ -278,8 +260,6 @@ typedef struct Engine {
     _Atomic int round, stopping, arrived, barrier, numbered;
     _Atomic uint64_t read;
 } Engine;
-
-static int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 static void *room(int64_t bytes) {
     void *memory = NULL;
