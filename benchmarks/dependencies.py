@@ -31,6 +31,8 @@ MODULES = {
     "scipy": "scipy",
     "genai-prices": "genai_prices",
     "matplotlib": "matplotlib.figure",
+    "faiss-cpu": "faiss",
+    "pypdf": "pypdf",
     "PyStemmer": "Stemmer",
     "sacrebleu": "sacrebleu.metrics.bleu",
     "rouge-score": "rouge_score.rouge_scorer",

@@ -1,8 +1,8 @@
-"""Run the examples of lab.md again, and put in what they print: the figures and the meaning, of `decode` everything.
+"""Run the examples of lab.md and retrieval.md again, and put in what they print: figures and meaning, or all of it.
 
     python docs/run_lab.py [NAME ...]
 
-Times are those of the machine it runs on, so no test holds the page against it. Run it on a quiet one.
+Times are those of the machine it runs on, so no test holds the pages against it. Run it on a quiet one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).with_name("lab.md")
-EXAMPLE: Final = re.compile(r"```console\n\$ (?P<call>llmdrill lab (?P<name>\w+)[^\n]*)\n(?P<shown>.*?)```", re.DOTALL)
+PAGES: Final = tuple(Path(__file__).with_name(name) for name in ("lab.md", "retrieval.md"))
+EXAMPLE: Final = re.compile(
+    r"```console\n\$ (?P<call>llmdrill lab (?P<name>[\w-]+)[^\n]*)\n(?P<shown>.*?)```", re.DOTALL
+)
 WHOLE: Final = ("decode",)
 COLUMNS: Final = "100"
 MEANING: Final = "-- What it means"
@@ -34,7 +36,8 @@ def main() -> int:
         print(f"$ {call}", file=sys.stderr)
         return f"```console\n$ {call}\n{shortened(printed(call), whole=name in WHOLE)}```"
 
-    PAGE.write_text(EXAMPLE.sub(fresh, PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(EXAMPLE.sub(fresh, page.read_text("utf-8")), "utf-8")
     return 0
 
 

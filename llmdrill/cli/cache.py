@@ -20,7 +20,7 @@ SHOWN_DIGITS: Final = 12  # of a hash
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="The embeddings that are kept on disk: where, how many, of which models; `cache clear` deletes them.",
+    help="Show the embeddings that are kept on disk: where, how many, of which models.",
 )
 
 

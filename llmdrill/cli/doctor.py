@@ -40,7 +40,7 @@ def doctor(json_: options.Json = False, plain: options.Plain = False) -> None:
         *_packages(),
         _embedding_model(),
         _embedded_decoders(),
-        _native_step(),
+        _native_engines(),
         _local_profile(),
         *_tokenizers(),
         _store(),
@@ -154,15 +154,15 @@ def _local_profile() -> Finding:
         return Finding(name, "broken", str(error), MOVE_STORE)
 
 
-def _native_step() -> Finding:
-    """Compile the native decode step if it is not in the cache yet: nothing else tells whether it can be had."""
+def _native_engines() -> Finding:
+    """Compile the native engines if they are not in the cache yet: nothing else tells whether they can be had."""
     from llmdrill.lab.native.binding import native_status
 
     status = native_status()
     if status.library is not None:
-        return Finding("native decode", "ok", f"compiled by {status.compiler}; runs {status.path}")
+        return Finding("native engines", "ok", f"compiled by {status.compiler}; decode and embed with {status.path}")
     remedy = "install a C compiler (Debian, Ubuntu: apt install gcc; macOS: xcode-select --install), or name it in $CC"
-    return Finding("native decode", "missing", f"torch decodes instead: {status.reason}", remedy)
+    return Finding("native engines", "missing", f"torch decodes and embeds instead: {status.reason}", remedy)
 
 
 def _tokenizers() -> list[Finding]:

@@ -82,8 +82,8 @@ def break_even(*, build_s: float, exact_s: float, graph_s: float) -> float | Non
     Source:
         Arithmetic.
 
-    >>> break_even(build_s=2.0, exact_s=0.0012, graph_s=0.0002)
-    2000.0
+    >>> break_even(build_s=2.0, exact_s=0.75, graph_s=0.25)
+    4.0
     """
     return build_s / (exact_s - graph_s) if exact_s > graph_s else None
 
@@ -256,18 +256,25 @@ def _gain(found: AnnResult) -> str:
     over = f"Over {options.vectors:,} vectors of real texts"
     bits = (
         f"binary vectors with {rescored.setting} rescored find {mean(rescored.found):.1%} of the true first"
-        f" {options.k} at {_alone_s(exact) / _alone_s(rescored):.2g} times the speed of the exact scan"
+        f" {options.k} at {_times(exact, rescored)} times the speed of the exact scan"
     )
     if not walks:
         return f"{over} int8 finds {mean(int8.found):.1%} in a quarter of the memory, and {bits}."
     walk = walks[0]
-    speed = _alone_s(exact) / _alone_s(walk)
     index = next(one for one in found.real.indexes if one.name == "hnsw")
     pays = break_even(build_s=index.build_s, exact_s=_alone_s(exact), graph_s=_alone_s(walk))
-    graph = f"{over} HNSW finds {mean(walk.found):.1%} of the true first {options.k} at {speed:.2g} times the speed of"
+    graph = (
+        f"{over} HNSW finds {mean(walk.found):.1%} of the true first {options.k}, {mean(walk.found_by_questions):.1%}"
+        f" for people's questions, at {_times(exact, walk)} times the speed of"
+    )
     if pays is None:
         return f"{graph} the exact scan, so it never pays off here; {bits}."
     return f"{graph} the exact scan and pays off after {figure(float(f'{pays:.2g}'))} queries; {bits}."
+
+
+def _times(slow: Searched, fast: Searched) -> str:
+    """Return how many times as fast one way is as another, to two digits."""
+    return figure(float(f"{_alone_s(slow) / _alone_s(fast):.2g}"))
 
 
 def _trap(found: AnnResult) -> str:
@@ -298,8 +305,8 @@ def ann_notes(found: AnnResult) -> Iterator[str]:
     if found.work is not None:
         yield f"{found.work.fresh:,} texts were embedded anew in {found.work.seconds:.0f} s; they are kept"
     yield (
-        "all on one thread of a fresh process; scans are numpy's, and numpy multiplies no bytes, so int8 saves memory"
-        " but no time here; the graph is Faiss's"
+        "all on one thread of a fresh process; scans are numpy's, and numpy multiplies no bytes, so int8 is here for"
+        " its memory, not its speed; the graph is Faiss's"
     )
     yield "recall counts a vector as found if it is as near as the true k-th: ties are no misses"
     if found.real.why_no_graph:

@@ -96,10 +96,15 @@ def parse_design(text: str, base: RetrievalConfig) -> Design:
             )
         if name not in kinds or name == "rerank":
             raise UnknownNameError("setting", name, sorted(set(kinds) - {"rerank"}))
+        if name in changes:
+            raise UsageError(f"--compare '{text}' sets {name} twice: give each design a --compare of its own")
         changes[name] = _value(value, kinds[name], f"--compare: {name}")
     if not changes:
         raise UsageError(f"--compare '{text}' changes nothing: write it like retriever=dense,chunk_tokens=128")
-    return Design(", ".join(f"{name}={value}" for name, value in changes.items()), replace(base, **changes))  # type: ignore[arg-type]
+    config = replace(base, **changes)  # type: ignore[arg-type]
+    if "dense_weight" in changes and (config.retriever, config.fusion) != ("hybrid", "linear"):
+        raise UsageError(f"--compare '{text}': dense_weight weighs linear fusion: add retriever=hybrid,fusion=linear")
+    return Design(", ".join(f"{name}={value}" for name, value in changes.items()), config)
 
 
 def _value(text: str, kind: type, what: str) -> object:
@@ -133,7 +138,7 @@ def measure_retrieval_designs(
 
     shown = progress or Progress()
     began = shown.now()
-    price = find_price(llm or DEFAULT_LLM)
+    price = find_price(DEFAULT_LLM if llm is None else llm)
     tried = [_tried(bench, design, split, seed, shown) for design in designs]
     first = tried[0]
     compared = _compared(tried, seed)

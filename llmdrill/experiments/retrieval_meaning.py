@@ -108,10 +108,11 @@ def notes_of(bench: Bench, tried: Sequence[Tried]) -> Iterator[str]:
     if not bench.corpus.questions:
         yield f"no labelled question: {tried[0].queries} sentences of the corpus were searched for, to time the search"
     if tried[0].wordless:
-        yield f"{tried[0].wordless} questions hold no word that BM25 could look up: for them it finds nothing"
+        yield f"questions without a word that BM25 could look up: {tried[0].wordless}; for them it finds nothing"
     for one in tried:
         if one.design.config.k > one.result.chunks:
-            yield f"k = {one.design.config.k} is more than the {one.result.chunks:,} chunks: all of them are returned"
+            which = "that hold a word of the question" if one.design.config.retriever == "keyword" else "of them"
+            yield f"k = {one.design.config.k} is more than the {one.result.chunks:,} chunks: all {which} are returned"
     if any(one.design.config.k != tried[0].design.config.k for one in tried):
         yield "designs with different k compare different metrics: more places find more, and cost more"
     if tried[0].embed_s and len(tried[0].embed_s) < len(tried[0].search_s):

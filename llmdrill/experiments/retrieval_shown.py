@@ -249,12 +249,12 @@ def pictures_of(tried: Sequence[Tried]) -> Iterator[Picture]:
     if not result.n:
         return
     if len(tried) > 1:
-        labels = tuple(f"{number}" for number in range(len(tried)))
+        labels = tuple(one.design.name for one in tried)
         series = tuple(
             Series(name, tuple(map(float, range(len(tried)))), tuple(_mean(one, metric) for one in tried))
             for name, metric in NAMES.items()
         )
-        yield Picture("Quality by design", "design, as listed, from 0", "share", series, "bars", labels)
+        yield Picture("Quality by design", "design", "share", series, "bars", labels)
         return
     kinds = [row for row in result.by_kind if row.evidence_recall is not None]
     if len(kinds) < 2:

@@ -30,8 +30,7 @@ PROMPT: Final = '''def read_settings(path):
     """Return the settings of a file, one `name = value` a line."""
     settings = {}
     with open(path, encoding="utf-8") as file:
-        for line in file:
-'''
+        for line in file:'''  # no newline: a token holds a line's end and the next line's indent
 RANDOM_PROMPT_TOKENS: Final = 64
 TOKENIZE_REPEATS: Final = 9
 

@@ -66,6 +66,19 @@ def word_spans(text: str) -> np.ndarray:
     return np.fromiter((match.span() for match in WORD_OR_MARK.finditer(text)), dtype=(np.int64, 2))
 
 
+def require_overlap_fits(*, size_tokens: int, overlap_tokens: int) -> None:
+    """Refuse chunks of no token, and an overlap that would leave no room for anything new.
+
+    Raises:
+        UsageError: If the overlap is not from 0 to one below the size.
+    """
+    if size_tokens < 1:
+        raise UsageError(f"chunks of {size_tokens} tokens hold nothing: give at least 1")
+    if not 0 <= overlap_tokens < size_tokens:
+        most = f"give an overlap from 0 to {size_tokens - 1}"
+        raise UsageError(f"chunks of {size_tokens} tokens cannot overlap by {overlap_tokens}: {most}")
+
+
 def counted_spans(spans: np.ndarray) -> np.ndarray:
     """Return the spans (T, 2) that a budget counts: a run too long for a word counts a token for every 4 characters.
 
@@ -183,9 +196,7 @@ def cut(
     Raises:
         UsageError: If the overlap is not from 0 to one below the size.
     """
-    if not 0 <= overlap_tokens < size_tokens:
-        most = f"give an overlap from 0 to {size_tokens - 1}"
-        raise UsageError(f"chunks of {size_tokens} tokens cannot overlap by {overlap_tokens}: {most}")
+    require_overlap_fits(size_tokens=size_tokens, overlap_tokens=overlap_tokens)
     starts = counted_spans(spans)[:, 0]
     # Characters that no token covers belong to the token before them, so that no text is lost.
     edges = np.concatenate([[0], starts[1:], [len(text)]])

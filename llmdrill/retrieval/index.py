@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args, overload
 import numpy as np
 
 from llmdrill.errors import UnknownNameError, UsageError
+from llmdrill.retrieval.chunk import require_overlap_fits
 from llmdrill.retrieval.dense import TopK, top_k
 from llmdrill.retrieval.embed import Embedded, Embedder, EmbeddingCache, EmbeddingWork, embed_texts
 from llmdrill.retrieval.fuse import DEFAULT_RRF_K, min_max_scaled, reciprocal_rank_fusion
@@ -41,7 +42,7 @@ class RetrievalConfig:
         chunk_tokens: Budget of a chunk, in tokens of the embedder (words and marks without one).
         overlap_tokens: Of them, those a chunk may repeat from the one before.
         k: Chunks returned; documents where labels are of documents.
-        candidates: Chunks that each retriever puts into the fusion.
+        candidates: Chunks that each retriever puts into the fusion; as many as are asked for where that is more.
         rrf_k: The constant of reciprocal rank fusion.
         stem: Reduce words to stems for BM25.
         codes: Keep codes such as E-4021 whole for BM25.
@@ -78,6 +79,7 @@ class RetrievalConfig:
                 raise UnknownNameError(kind, name, known)
         if self.k < 1 or self.candidates < 1:
             raise UsageError(f"k is {self.k} and candidates {self.candidates}: both must be at least 1")
+        require_overlap_fits(size_tokens=self.chunk_tokens, overlap_tokens=self.overlap_tokens)
         if not 0 <= self.dense_weight <= 1:
             raise UsageError(f"dense_weight is {self.dense_weight:g}: it must lie between 0 and 1")
         if self.rerank and self.rerank < self.k:
@@ -311,7 +313,8 @@ def _fused(dense: _Scores, sparse: _Scores, config: RetrievalConfig, *, k: int) 
     Linear fusion takes the real scores of all of them from both sides: to be none of a side's best is no reason to
     count as its worst.
     """
-    sides = (top_k(dense.items, k=config.candidates), _with_a_term(sparse, k=config.candidates))
+    pool = max(config.candidates, k)
+    sides = (top_k(dense.items, k=pool), _with_a_term(sparse, k=pool))
     if config.fusion == "rrf":
         fused = reciprocal_rank_fusion([side.indices.tolist() for side in sides], rrf_k=config.rrf_k)
         items, scores = np.array(sorted(fused), dtype=np.intp), np.array([fused[item] for item in sorted(fused)])

@@ -56,7 +56,7 @@ def _load(source: str, path: Path, *, qrels: str | None, allow_missing: bool) ->
         from llmdrill.retrieval.pydoc import load_pydoc
 
         return load_pydoc()
-    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name too long or a folder closed to us
+    if not source or not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name too long or a folder closed to us
         if os.sep in source or "." in source:
             raise ContentError([Mistake(source, 1, 1, "", "there is no such file or folder")])
         raise UnknownNameError("corpus", source, source_names())

@@ -106,7 +106,7 @@ def test_validate_finds_a_file_that_is_no_scenario(call: Any, tmp_path: Path, co
         (("estimate", str(REFERENCE), "--format", "xml"), "xml"),
         (("check",), "DESIGN"),
         (("resume", "one"), "one"),
-        (("schema", "drill"), "drill"),
+        (("schema", "drll"), "drll"),
         (("scenario", "new", "../up"), "is no id"),
         (("scenario", "new", "ok", "--out", "/dev/null/x"), "cannot write"),
         (("scenario", "show", "nothing"), "unknown scenario 'nothing'"),

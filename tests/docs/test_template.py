@@ -9,7 +9,7 @@ import pytest
 
 from llmdrill.experiments.evaluate import run_evaluation
 from llmdrill.measurement import measurements_json
-from llmdrill.retrieval.corpora import load_labelled_corpus
+from llmdrill.retrieval.labelled import load_labelled_corpus
 from llmdrill.scale.template import TEMPLATE_ID, scenario_template
 from llmdrill.scale.validate import replay_answers, validate_walk
 from llmdrill.system.design import load_design

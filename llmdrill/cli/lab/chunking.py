@@ -22,7 +22,6 @@ from llmdrill.cli.lab.retrieval_options import (
 )
 from llmdrill.experiments.result import Experiment  # noqa: TC001
 
-
 MethodOption = Annotated[
     list[str] | None,
     typer.Option("--method", help="fixed, recursive, sentence, structural, semantic or small-to-big; repeatable."),
@@ -75,7 +74,7 @@ def chunking(
         k=k,
         budget_tokens=budget_tokens or k * sizes[0],
         stem=stem,
-        llm=llm or lab.DEFAULT_LLM,
+        llm=lab.DEFAULT_LLM if llm is None else llm,
     )
     bench = open_bench(
         corpus, questions=questions, allow_missing=allow_missing, embedder=embedder, no_cache=no_cache, say=say

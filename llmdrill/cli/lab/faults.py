@@ -19,6 +19,7 @@ from llmdrill.cli.lab.retrieval_options import (
     SplitOption,
     open_bench,
 )
+from llmdrill.errors import UsageError
 from llmdrill.experiments.result import Experiment  # noqa: TC001
 
 
@@ -55,5 +56,7 @@ def faults(
         k=k,
         split=split,
     )
+    if question is not None and fault is None:
+        raise UsageError("--question traces one fault: name it with --fault")
     bench = open_bench(corpus, questions=questions, embedder=embedder, no_cache=no_cache, say=say)
     return measure_faults(bench, options, seed=seed, say=say)
