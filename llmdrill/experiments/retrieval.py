@@ -102,6 +102,8 @@ def parse_design(text: str, base: RetrievalConfig) -> Design:
     if not changes:
         raise UsageError(f"--compare '{text}' changes nothing: write it like retriever=dense,chunk_tokens=128")
     config = replace(base, **changes)  # type: ignore[arg-type]
+    if "fusion" in changes and config.retriever != "hybrid":
+        raise UsageError(f"--compare '{text}': fusion joins two searches: add retriever=hybrid")
     if "dense_weight" in changes and (config.retriever, config.fusion) != ("hybrid", "linear"):
         raise UsageError(f"--compare '{text}': dense_weight weighs linear fusion: add retriever=hybrid,fusion=linear")
     return Design(", ".join(f"{name}={value}" for name, value in changes.items()), config)

@@ -141,14 +141,16 @@ def _cost(tried: Tried, price: Price) -> Iterator[Finding]:
     sent, config = tried.result.sent_tokens, tried.design.config
     if sent is None:
         return
-    budget = float(config.k * config.chunk_tokens)
+    stored = tried.result.stored_tokens
+    budget = float(min(config.k * config.chunk_tokens, stored))
     counted = "the embedder counts them" if tried.result.embedder else "words and marks are counted"
     yield Finding(
         "sent_tokens",
         sent,
         budget,
         n=len(tried.result.questions),
-        formula=f"k × chunk budget = {config.k} × {config.chunk_tokens} = {figure(budget)}",
+        formula=f"k × chunk budget, at most all: min({config.k} × {config.chunk_tokens}, {figure(stored)})"
+        f" = {figure(budget)}",
         note=f"mean per question of the chunks returned, as {counted}",
     )
     spent, planned = (explain_api_cost(price, requests=QUESTIONS, input_tokens=each) for each in (sent, budget))

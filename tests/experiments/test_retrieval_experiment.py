@@ -211,6 +211,7 @@ def test_a_design_is_typed_as_what_it_changes(text: str, changes: dict[str, Any]
         ("retriever=dens", UnknownNameError, "did you mean dense"),
         ("k=3,k=4", UsageError, "sets k twice"),
         ("dense_weight=0.9,retriever=hybrid", UsageError, "weighs linear fusion"),
+        ("fusion=linear,retriever=dense", UsageError, "joins two searches"),
         ("chunk_tokens=0", UsageError, "chunks of 0 tokens hold nothing"),
         ("overlap=128", UsageError, "cannot overlap by 128"),
     ],

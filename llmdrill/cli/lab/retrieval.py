@@ -85,5 +85,7 @@ def retrieval(
 
 
 def _require_linear(dense_weight: float, retriever: str, fusion: str) -> None:
+    if fusion == "linear" and retriever != "hybrid":
+        raise UsageError(f"--fusion joins two searches, and --retriever {retriever} is one: take hybrid")
     if dense_weight != EVEN and (retriever, fusion) != ("hybrid", "linear"):
         raise UsageError("--dense-weight weighs linear fusion: add --retriever hybrid --fusion linear")
