@@ -20,6 +20,7 @@ EXAMPLE: Final = re.compile(
     r"```console\n\$ (?P<call>llmdrill lab (?P<name>[\w-]+)[^\n]*)\n(?P<shown>.*?)```", re.DOTALL
 )
 WHOLE: Final = ("decode",)
+AXIS: Final = re.compile(r"^ *\+-+$|  #+ ", re.MULTILINE)  # the lower edge of a picture, or a bar
 COLUMNS: Final = "100"
 MEANING: Final = "-- What it means"
 NOTES: Final = {"-- What the figures are", "-- How they were predicted", "-- Read with care", "-- How it was run"}
@@ -50,13 +51,14 @@ def printed(call: str) -> str:
 
 
 def shortened(text: str, *, whole: bool) -> str:
-    """Return the figures and the meaning of a report, or all that stands before its notes; others as they are."""
+    """Return figures, meaning and first picture of a report, or all that stands before its notes; others whole."""
     parts = text.strip("\n").split("\n\n")
     if MEANING not in parts:
         return text
     ends = next((at for at, part in enumerate(parts) if part in NOTES), len(parts))
     figures = [part for part in parts[:ends] if re.match(r"(Predicted and m|M)easured\n", part)]
-    kept = parts[1:ends] if whole else [*figures, parts[parts.index(MEANING) + 1]]
+    pictures = [part for part in parts[:ends] if AXIS.search(part)][:1]
+    kept = parts[1:ends] if whole else [*figures, parts[parts.index(MEANING) + 1], *pictures]
     return "\n\n".join(kept) + "\n"
 
 
