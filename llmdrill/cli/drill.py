@@ -10,8 +10,8 @@ import typer
 
 from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
 from llmdrill.cli.consent import AgreeOption  # noqa: TC001
-from llmdrill.cli.show import emit_json
-from llmdrill.errors import EXIT_NO, UsageError
+from llmdrill.cli.show import emit_json, show_mistakes
+from llmdrill.errors import UsageError
 
 if TYPE_CHECKING:
     from llmdrill.practice.library import Listed
@@ -142,19 +142,7 @@ def validate(
     given = {path.resolve() for path in paths}
     beside = [file for pack in about.values() for file in pack.folder.glob("*.yaml") if file.resolve() not in given]
     mistakes = validate_drills(paths, beside=beside, run_code=not no_code)
-    if json_:
-        rows = [
-            {"file": m.file, "line": m.line, "column": m.column, "where": m.where, "what": m.what} for m in mistakes
-        ]
-        emit_json({"schema": "llmdrill/validation@1", "files": [str(path) for path in paths], "mistakes": rows})
-    else:
-        for mistake in mistakes:
-            typer.echo(str(mistake))
-        counts = ((len(paths), "file"), (len(mistakes), "mistake"))
-        said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
-        typer.echo(said, err=bool(mistakes))
-    if mistakes:
-        raise typer.Exit(EXIT_NO)
+    show_mistakes(mistakes, paths, what="file", json=json_)
 
 
 def _paths(targets: list[Path]) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmdrill.cli import options  # noqa: TC001 - typer reads the annotations
-from llmdrill.cli.show import emit_json
-from llmdrill.errors import EXIT_NO, ContentError, LlmdrillError, Mistake, UsageError
+from llmdrill.cli.show import emit_json, show_mistakes
+from llmdrill.errors import ContentError, LlmdrillError, Mistake, UsageError
 
 if TYPE_CHECKING:
     from llmdrill.system.scenario import ScenarioFile
@@ -89,19 +89,7 @@ def validate(
             mistakes += [*validate_scenario(file), *validate_walk(file)]
         except ContentError as error:
             mistakes += error.mistakes
-    if json_:
-        rows = [
-            {"file": m.file, "line": m.line, "column": m.column, "where": m.where, "what": m.what} for m in mistakes
-        ]
-        emit_json({"schema": "llmdrill/validation@1", "files": [str(path) for path in paths], "mistakes": rows})
-    else:
-        for mistake in mistakes:
-            typer.echo(str(mistake))
-        counts = ((len(paths), "scenario"), (len(mistakes), "mistake"))
-        said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
-        typer.echo(said, err=bool(mistakes))
-    if mistakes:
-        raise typer.Exit(EXIT_NO)
+    show_mistakes(mistakes, paths, what="scenario", json=json_)
 
 
 def _load(path: Path) -> ScenarioFile:

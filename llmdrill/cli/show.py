@@ -17,7 +17,9 @@ from llmdrill.units import format_quantity, parse_quantity, six_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
+    from llmdrill.errors import Mistake
     from llmdrill.estimate.explain import Explained
     from llmdrill.units import Dimension
 
@@ -35,6 +37,23 @@ _ASSERTION: Final = re.compile(r"\s*(?P<name>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|=
 def emit_json(result: Mapping[str, Any]) -> None:
     """Write one JSON object to stdout: keys in their order, whole numbers exact, others to six significant digits."""
     sys.stdout.write(json.dumps(_rounded(result), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show_mistakes(mistakes: Sequence[Mistake], paths: Sequence[Path], *, what: str, json: bool) -> None:
+    """Print what a validation found, and how many files and mistakes there were; leave with 1 if there is a mistake."""
+    if json:
+        rows = [
+            {"file": m.file, "line": m.line, "column": m.column, "where": m.where, "what": m.what} for m in mistakes
+        ]
+        emit_json({"schema": "llmdrill/validation@1", "files": [str(path) for path in paths], "mistakes": rows})
+    else:
+        for mistake in mistakes:
+            typer.echo(str(mistake))
+        counts = ((len(paths), what), (len(mistakes), "mistake"))
+        said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+        typer.echo(said, err=bool(mistakes))
+    if mistakes:
+        raise typer.Exit(EXIT_NO)
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
